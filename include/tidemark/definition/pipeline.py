@@ -1,0 +1,176 @@
+"""A pipeline, stated once: source, schema, key, rollups and suite. Everything else is derived from it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from tidemark.definition.measures import Measure, State
+from tidemark.definition.schema import ColumnType, EventSchema, parse_ddl
+from tidemark.definition.window import Duration, Window
+from tidemark.errors import DefinitionError
+
+_IDENTIFIER = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+_STREAM_NAME = re.compile(r"^[a-zA-Z0-9_.-]{1,128}$")
+_CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+RESERVED_COLUMNS = frozenset(
+    {
+        "event_date",
+        "ingest_batch",
+        "segment",
+        "covered_segment",
+        "pane_start",
+        "window_start",
+        "window_end",
+        "final",
+        "stream",
+        "shard_id",
+        "sequence_number",
+        "sub_sequence_number",
+        "approximate_arrival_timestamp",
+        "max_event_time",
+        "max_arrival_time",
+    }
+)
+"""Names that Tidemark's own columns have; a definition may not use them."""
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class KinesisStream:
+    """A Kinesis data stream as the source of a pipeline's events."""
+
+    name: str
+    shards: int = Field(default=1, ge=1)
+    """Shards that ``tidemark`` gives the stream when it creates it; an existing stream is left as it is."""
+    starting_position: Literal["TRIM_HORIZON", "LATEST"] = "TRIM_HORIZON"
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class Rollup:
+    """An aggregate by some columns over windows of event time. Grain of its tables: one row a key and pane, at least."""
+
+    name: str
+    by: Sequence[str]
+    window: Window
+    measures: Mapping[str, Measure]
+
+    def states(self, schema: EventSchema) -> tuple[State, ...]:
+        """The state columns of all measures, in order of definition."""
+        return tuple(state for name, measure in self.measures.items() for state in measure.states(name, schema))
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class Pipeline:
+    """One pipeline, from its stream to its serving views.
+
+    Raises:
+        DefinitionError: when it is made, listing every problem of the definition at once.
+    """
+
+    name: str
+    source: KinesisStream
+    schema: str
+    """Columns of an event, as Spark DDL. An event is a JSON object with these fields; others are ignored."""
+    event_time: str
+    """The TIMESTAMP column that says when the event happened."""
+    key: Sequence[str]
+    """Columns that identify one event, however often it was delivered."""
+    rollups: Sequence[Rollup]
+    suite: str
+    """Path of the Great Expectations suite, below the project: one suite for the stream's row rules and the batch."""
+    description: str = ""
+    required: Sequence[str] = ()
+    """Columns that must not be null, beside the key and the event time."""
+    deduplication_horizon: Duration = timedelta(hours=1)
+    """How long the stream remembers a key after it first arrived; a reprocess looks at all of the date."""
+    max_future: Duration = timedelta(days=1)
+    """How far an event time may lie ahead of its arrival before the row is quarantined."""
+    allowed_lateness: Duration = timedelta(minutes=10)
+    """How far the watermark runs behind the newest event time; a window is final once the watermark passed its end."""
+    segment_length: Duration = timedelta(minutes=5)
+    """How long a segment of the log stays open before the ingest stream seals it."""
+    sample: str | None = None
+    """``module:function`` that yields sample events for ``tidemark produce``; none: events come from a file."""
+
+    def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            raise DefinitionError(f"pipeline {self.name!r}", problems)
+
+    @cached_property
+    def events(self) -> EventSchema:
+        """The parsed schema."""
+        return parse_ddl(self.schema)
+
+    def rollup(self, name: str) -> Rollup:
+        """The rollup of that name.
+
+        Raises:
+            DefinitionError: there is none; the message lists those that exist.
+        """
+        for rollup in self.rollups:
+            if rollup.name == name:
+                return rollup
+        known = ", ".join(rollup.name for rollup in self.rollups)
+        raise DefinitionError(f"pipeline {self.name!r}", [f"no rollup {name!r}; it has {known}"])
+
+    def column_type(self, name: str) -> ColumnType:
+        """Type of an event column."""
+        return self.events[name]
+
+    def _problems(self) -> list[str]:
+        problems = []
+        if not _IDENTIFIER.match(self.name):
+            problems.append("a name is lower-case letters, digits and underscores, starting with a letter")
+        if not _STREAM_NAME.match(self.source.name):
+            problems.append(f"{self.source.name!r} is no name of a Kinesis stream (letters, digits, '_', '.', '-')")
+        try:
+            schema = parse_ddl(self.schema)
+        except ValueError as error:
+            return [*problems, str(error)]
+        problems += [f"column {name!r} has a name that Tidemark uses itself" for name in schema.names if name in RESERVED_COLUMNS]
+        problems += [
+            f"column {name!r}: a name is lower-case letters, digits and underscores" for name in schema.names if not _IDENTIFIER.match(name)
+        ]
+        problems += _unknown("event_time", [self.event_time], schema)
+        if self.event_time in schema and schema[self.event_time].sql != "TIMESTAMP":
+            problems.append(f"event_time {self.event_time!r} must be a TIMESTAMP, but is {schema[self.event_time].sql}")
+        if not self.key:
+            problems.append("key names no column: say what identifies one event")
+        problems += _unknown("key", self.key, schema) + _unknown("required", self.required, schema)
+        names = [rollup.name for rollup in self.rollups]
+        problems += [f"two rollups are called {name!r}" for name in sorted({n for n in names if names.count(n) > 1})]
+        for rollup in self.rollups:
+            problems += _rollup_problems(rollup, schema)
+        return problems
+
+
+def _unknown(where: str, names: Sequence[str], schema: EventSchema) -> list[str]:
+    return [
+        f"{where}: unknown column {name!r}; the schema has {', '.join(schema.names)}"
+        for name in names
+        if name not in schema
+    ]
+
+
+def _rollup_problems(rollup: Rollup, schema: EventSchema) -> list[str]:
+    where = f"rollup {rollup.name!r}"
+    problems = []
+    if not _IDENTIFIER.match(rollup.name):
+        problems.append(f"{where}: a name is lower-case letters, digits and underscores")
+    problems += _unknown(where, rollup.by, schema)
+    if not rollup.measures:
+        problems.append(f"{where}: has no measure")
+    for name, measure in rollup.measures.items():
+        if not _IDENTIFIER.match(name) or "__" in name:
+            problems.append(f"{where}: measure {name!r}: a name is lower-case letters, digits and single underscores")
+        if name in RESERVED_COLUMNS or name in rollup.by:
+            problems.append(f"{where}: measure {name!r} has the name of another column")
+        problems += _unknown(f"{where}, measure {name!r}", measure.columns, schema)
+        problems += [f"{where}, measure {name!r}: {problem}" for problem in measure.problems(schema)]
+    return problems

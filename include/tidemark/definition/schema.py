@@ -1,0 +1,120 @@
+"""Column types, and the schema of a pipeline's events, read from a Spark DDL string such as ``id STRING, n BIGINT``."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+_SIMPLE: dict[str, pa.DataType] = {
+    "STRING": pa.string(),
+    "BIGINT": pa.int64(),
+    "INT": pa.int32(),
+    "SMALLINT": pa.int16(),
+    "DOUBLE": pa.float64(),
+    "FLOAT": pa.float32(),
+    "BOOLEAN": pa.bool_(),
+    "DATE": pa.date32(),
+    "TIMESTAMP": pa.timestamp("us", tz="UTC"),
+    "BINARY": pa.binary(),
+}
+INTEGERS = frozenset({"BIGINT", "INT", "SMALLINT"})
+FLOATS = frozenset({"DOUBLE", "FLOAT"})
+
+
+@dataclass(frozen=True)
+class ColumnType:
+    """A Spark SQL type in its canonical spelling (``BIGINT``, ``DECIMAL(12,2)``) with its Arrow counterpart."""
+
+    sql: str
+
+    @property
+    def is_decimal(self) -> bool:
+        """Whether this is a DECIMAL of any precision."""
+        return self.sql.startswith("DECIMAL(")
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether sums and means make sense on it."""
+        return self.sql in INTEGERS or self.sql in FLOATS or self.is_decimal
+
+    @property
+    def scale(self) -> int:
+        """Digits after the point of a DECIMAL; 0 for integers."""
+        return int(self.sql.rstrip(")").split(",")[1]) if self.is_decimal else 0
+
+    @property
+    def arrow(self) -> pa.DataType:
+        """The Arrow type under which Delta tables hold it; timestamps are microseconds in UTC."""
+        if self.is_decimal:
+            precision, scale = self.sql[len("DECIMAL(") : -1].split(",")
+            return pa.decimal128(int(precision), int(scale))
+        return _SIMPLE[self.sql]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One named column of an event."""
+
+    name: str
+    type: ColumnType
+
+
+class EventSchema:
+    """The columns of a pipeline's events, in the order of the DDL."""
+
+    def __init__(self, columns: tuple[Column, ...]) -> None:
+        self.columns = columns
+        self._by_name = {column.name: column for column in columns}
+
+    def __iter__(self) -> Iterator[Column]:
+        return iter(self.columns)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def __getitem__(self, name: str) -> ColumnType:
+        return self._by_name[name].type
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names in order."""
+        return tuple(self._by_name)
+
+
+def parse_ddl(ddl: str) -> EventSchema:
+    """Read a Spark DDL column list.
+
+    Raises:
+        ValueError: with a sentence that names the column and the types that are known.
+    """
+    try:
+        create = sqlglot.parse_one(f"CREATE TABLE events ({ddl})", read="spark")
+    except SqlglotError as error:
+        raise ValueError(f"the schema is not a DDL column list like 'id STRING, n BIGINT': {ddl!r}") from error
+    columns: list[Column] = []
+    for definition in create.find_all(exp.ColumnDef):
+        kind = definition.args.get("kind")
+        if kind is None:
+            raise ValueError(f"column {definition.name!r} has no type")
+        columns.append(Column(definition.name, _column_type(definition.name, kind.sql(dialect="spark").upper())))
+    if not columns:
+        raise ValueError(f"the schema names no column: {ddl!r}")
+    names = [column.name for column in columns]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ValueError(f"columns named twice: {', '.join(doubled)}")
+    return EventSchema(tuple(columns))
+
+
+def _column_type(name: str, sql: str) -> ColumnType:
+    sql = sql.replace(" ", "")
+    if sql == "DECIMAL":
+        sql = "DECIMAL(10,0)"
+    if sql.startswith("DECIMAL(") and "," not in sql:
+        sql = sql[:-1] + ",0)"
+    if sql not in _SIMPLE and not sql.startswith("DECIMAL("):
+        raise ValueError(f"column {name!r} has type {sql}; known are {', '.join(_SIMPLE)} and DECIMAL(p,s)")
+    return ColumnType(sql)

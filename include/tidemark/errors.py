@@ -1,0 +1,46 @@
+"""The error tree of Tidemark. Every message says what is wrong, where, and what to do about it."""
+
+
+class TidemarkError(Exception):
+    """Base of everything that Tidemark raises on purpose; the CLI prints it without a traceback and exits with 1."""
+
+
+class DefinitionError(TidemarkError):
+    """A pipeline's definition contradicts itself; the message lists every problem found, not just the first."""
+
+    def __init__(self, subject: str, problems: list[str]) -> None:
+        self.subject = subject
+        self.problems = tuple(problems)
+        super().__init__(f"{subject}: " + "; ".join(problems))
+
+
+class SettingsError(TidemarkError):
+    """A setting is missing or malformed."""
+
+
+class PreconditionError(TidemarkError):
+    """Something that must be there before a command starts (a JDK, a free port, disk space, a stream) is not."""
+
+
+class TableError(TidemarkError):
+    """A table is missing, or is not what its contract says."""
+
+
+class CoverageError(TidemarkError):
+    """A reprocess cannot cover what was asked for: refine has not passed the segment within the time limit."""
+
+
+class JobError(TidemarkError):
+    """A Spark job ended with an error; the message holds the last lines of its log."""
+
+
+class ExpectationError(TidemarkError):
+    """A suite cannot be read, or cannot be turned into row rules."""
+
+
+class QualityGateError(TidemarkError):
+    """A validation ran to its end and found data that breaks an expectation of severity critical."""
+
+
+class DisagreementError(TidemarkError):
+    """Two computations that must be equal are not: the proof of the demo, or a reconcile, failed."""

@@ -1,0 +1,55 @@
+"""Settings, read in one place from ``TIDEMARK_*`` environment variables and frozen."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tidemark.errors import SettingsError
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+class Settings(BaseSettings):
+    """Where things are. Everything has a default that works for the embedded default on one machine."""
+
+    model_config = SettingsConfigDict(env_prefix="TIDEMARK_", frozen=True, extra="forbid")
+
+    project_dir: Path = _CHECKOUT
+    """The checkout: holds dags/, spark/jobs/ and expectations/."""
+    home: Path = Field(default_factory=lambda data: data["project_dir"] / ".tidemark")
+    """Everything that Tidemark makes on this machine: jars, the embedded lake, Airflow's home, logs."""
+    lake_uri: str = Field(default_factory=lambda data: str(data["home"] / "lake"))
+    """Root of all Delta tables: a path, or an s3:// URI."""
+    state_uri: str = Field(default_factory=lambda data: str(data["home"] / "state"))
+    """Root of the streams' checkpoint locations and of the Kinesis ledgers."""
+    jars_dir: Path = Field(default_factory=lambda data: data["home"] / "jars")
+    """Folder with the Delta jars, filled once by ``tidemark jars``."""
+    pipelines_dir: Path | None = None
+    """A further folder of pipeline definitions, beside those of the package."""
+    kinesis_endpoint_url: str | None = None
+    """Endpoint of Kinesis where it is not AWS itself."""
+    aws_region: str = "us-east-1"
+    storage_options: dict[str, str] = Field(default_factory=dict)
+    """Options of the object store for delta-rs (none needed for paths)."""
+    trigger_seconds: float = Field(default=0.5, ge=0)
+    """Processing-time trigger of both streams."""
+    max_records_per_batch: int = Field(default=50_000, ge=1)
+    """Records that one micro-batch reads at most."""
+    spark_conf: dict[str, str] = Field(default_factory=dict)
+    """Further Spark settings for every session."""
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        SettingsError: a ``TIDEMARK_*`` variable is malformed; the message names the variable.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [f"TIDEMARK_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+        raise SettingsError("settings are wrong: " + "; ".join(lines)) from error

@@ -1,0 +1,159 @@
+"""The tables of a pipeline: names, places, schemas and partitions. The contract that every layer writes to.
+
+Grain and invariants are those of the design: ``ingest_batch`` is the position in the log, ``segment`` a sealed stretch
+of it, and each table's Delta log says through transaction identifiers how far that table has come.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from tidemark.definition import Pipeline, Rollup
+from tidemark.settings import Settings
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+INGEST_APP = "tidemark/ingest"
+"""Transaction of bronze: the highest ingest_batch that it contains."""
+SEGMENT_APP = "tidemark/segment"
+"""Transaction of bronze: the highest segment that has rows."""
+SEALED_APP = "tidemark/sealed"
+"""Transaction of bronze: the highest sealed segment. Written by whoever seals; conflicts with a concurrent ingest."""
+REFINE_APP = "tidemark/refine"
+"""Transaction of silver, quarantine, speed and refine_log: the highest ingest_batch that they contain."""
+
+_LINEAGE = [
+    ("stream", pa.string()),
+    ("shard_id", pa.string()),
+    ("sequence_number", pa.string()),
+    ("sub_sequence_number", pa.int64()),
+    ("approximate_arrival_timestamp", TIMESTAMP),
+]
+_COORDINATE = [("ingest_batch", pa.int64()), ("segment", pa.int64())]
+
+KINESIS_COLUMNS = ("data", "partition_key", *(name for name, _ in _LINEAGE))
+"""What the Kinesis source gives."""
+
+BRONZE_SCHEMA = pa.schema(
+    [
+        ("data", pa.binary()),
+        ("partition_key", pa.string()),
+        *_LINEAGE,
+        *_COORDINATE,
+        ("ingest_time", TIMESTAMP),
+        ("ingest_date", pa.date32()),
+    ]
+)
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        ("data", pa.binary()),
+        ("partition_key", pa.string()),
+        *_LINEAGE,
+        ("reasons", pa.list_(pa.string())),
+        *_COORDINATE,
+        ("ingest_time", TIMESTAMP),
+        ("ingest_date", pa.date32()),
+    ]
+)
+REFINE_LOG_SCHEMA = pa.schema(
+    [
+        *_COORDINATE,
+        ("records", pa.int64()),
+        ("silver", pa.int64()),
+        ("quarantined", pa.int64()),
+        ("duplicates", pa.int64()),
+        ("ingest_time", TIMESTAMP),
+        ("refine_time", TIMESTAMP),
+    ]
+)
+"""One row an ingest_batch: the account of what became of its records."""
+
+
+def silver_schema(pipeline: Pipeline) -> pa.Schema:
+    """The definition's columns, where each row came from, and its coordinate. Grain: one row an event."""
+    return pa.schema(
+        [
+            *((column.name, column.type.arrow) for column in pipeline.events),
+            *_LINEAGE,
+            *_COORDINATE,
+            ("event_date", pa.date32()),
+        ]
+    )
+
+
+def _partial_fields(pipeline: Pipeline, rollup: Rollup) -> list[tuple[str, pa.DataType]]:
+    return [
+        *((name, pipeline.column_type(name).arrow) for name in rollup.by),
+        ("pane_start", TIMESTAMP),
+        *((state.column, state.type.arrow) for state in rollup.states(pipeline.events)),
+        ("max_event_time", TIMESTAMP),
+        ("max_arrival_time", TIMESTAMP),
+        ("ingest_batch", pa.int64()),
+    ]
+
+
+def speed_schema(pipeline: Pipeline, rollup: Rollup) -> pa.Schema:
+    """Partial aggregates of micro-batches. Grain: one row a key, pane and micro-batch; ingest_batch is its highest."""
+    return pa.schema([*_partial_fields(pipeline, rollup), ("segment", pa.int64()), ("event_date", pa.date32())])
+
+
+def batch_schema(pipeline: Pipeline, rollup: Rollup) -> pa.Schema:
+    """Partial aggregates recomputed from bronze. Grain: one row a key, pane and event date.
+
+    Each covered date has one marker row beside, with a null pane_start, so that its coverage shows also where no event
+    is left.
+    """
+    return pa.schema([*_partial_fields(pipeline, rollup), ("covered_segment", pa.int64()), ("event_date", pa.date32())])
+
+
+class Table(NamedTuple):
+    """One Delta table: its short name, where it is, its schema and partition columns, and its position's app id."""
+
+    name: str
+    uri: str
+    schema: pa.Schema
+    partition_by: tuple[str, ...]
+    app_id: str | None
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All tables of a pipeline."""
+
+    bronze: Table
+    silver: Table
+    quarantine: Table
+    refine_log: Table
+    speed: dict[str, Table]
+    batch: dict[str, Table]
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        yield from (self.bronze, self.silver, self.quarantine, self.refine_log, *self.speed.values(), *self.batch.values())
+
+    @property
+    def refined(self) -> tuple[Table, ...]:
+        """The tables that the refine stream appends to; silver last, as it is committed last."""
+        return (self.quarantine, self.refine_log, *self.speed.values(), self.silver)
+
+
+def tables_of(pipeline: Pipeline, settings: Settings) -> Tables:
+    """The tables of a pipeline, below ``settings.lake_uri``; nothing is created or read."""
+
+    def table(name: str, schema: pa.Schema, partition_by: tuple[str, ...], app_id: str | None) -> Table:
+        return Table(name, f"{settings.lake_uri.rstrip('/')}/{pipeline.name}/{name}", schema, partition_by, app_id)
+
+    by_event = ("event_date", "segment")
+    by_ingest = ("ingest_date", "segment")
+    return Tables(
+        bronze=table("bronze", BRONZE_SCHEMA, ("ingest_date",), INGEST_APP),
+        silver=table("silver", silver_schema(pipeline), by_event, REFINE_APP),
+        quarantine=table("quarantine", QUARANTINE_SCHEMA, by_ingest, REFINE_APP),
+        refine_log=table("refine_log", REFINE_LOG_SCHEMA, (), REFINE_APP),
+        speed={
+            r.name: table(f"speed_{r.name}", speed_schema(pipeline, r), by_event, REFINE_APP) for r in pipeline.rollups
+        },
+        batch={
+            r.name: table(f"batch_{r.name}", batch_schema(pipeline, r), ("event_date",), None) for r in pipeline.rollups
+        },
+    )
