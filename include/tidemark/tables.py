@@ -20,6 +20,8 @@ SEGMENT_APP = "tidemark/segment"
 """Transaction of bronze: the highest segment that has rows."""
 SEALED_APP = "tidemark/sealed"
 """Transaction of bronze: the highest sealed segment. Written by whoever seals; conflicts with a concurrent ingest."""
+BATCH_APP = "tidemark/batch"
+"""Transaction of batch tables: the highest ingest_batch through which some date is covered."""
 REFINE_APP = "tidemark/refine"
 """Transaction of silver, quarantine, speed and refine_log: the highest ingest_batch that they contain."""
 

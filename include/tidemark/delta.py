@@ -1,0 +1,139 @@
+"""Delta tables by delta-rs: creating them, reading positions, and appending exactly once.
+
+Delta's transaction identifiers carry the coordinate (SetTransaction of the Delta protocol). delta-rs fails a commit when
+a concurrent one wrote the same identifier, which makes every position a compare-and-set: two drivers on one table, or a
+seal beside an ingest, cannot both commit from one state. On a local disk and on S3 alike commits are put-if-absent.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import date
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from tidemark.errors import TableError
+from tidemark.settings import Settings
+from tidemark.tables import INGEST_APP, SEALED_APP, SEGMENT_APP, Table, Tables
+
+NOTHING = -1
+"""Position of a table that holds nothing yet, and segment before the first."""
+
+_CONFIGURATION = {"delta.checkpointInterval": "50", "delta.logRetentionDuration": "interval 7 days"}
+
+retry_conflicts = retry(
+    retry=retry_if_exception_type(CommitFailedError),
+    stop=stop_after_attempt(30),
+    wait=wait_random_exponential(multiplier=0.02, max=1.0),
+    reraise=True,
+)
+"""Runs an optimistic transaction again from a fresh snapshot when another commit won; gives up after 30 attempts."""
+
+
+def create_tables(tables: Tables, settings: Settings) -> None:
+    """Create the tables that do not exist yet; those that do are left as they are."""
+    for table in tables:
+        DeltaTable.create(
+            table.uri,
+            table.schema,
+            mode="ignore",
+            partition_by=list(table.partition_by),
+            configuration=_CONFIGURATION,
+            storage_options=settings.storage_options or None,
+        )
+
+
+def open_table(table: Table, settings: Settings) -> DeltaTable:
+    """The newest snapshot of a table.
+
+    Raises:
+        TableError: there is no such table yet; the message says what makes it.
+    """
+    try:
+        return DeltaTable(table.uri, storage_options=settings.storage_options or None)
+    except TableNotFoundError as error:
+        raise TableError(f"there is no table at {table.uri}: run `tidemark init` or start the pipeline's streams") from error
+
+
+def position(snapshot: DeltaTable, app_id: str) -> int:
+    """The version that a snapshot's log states for an application, or ``NOTHING``."""
+    version = snapshot.transaction_version(app_id)
+    return NOTHING if version is None else int(version)
+
+
+def transactions(versions: Mapping[str, int]) -> CommitProperties:
+    """Commit properties that set transaction identifiers."""
+    return CommitProperties(app_transactions=[Transaction(app, version) for app, version in versions.items()])
+
+
+class OnceWriter:
+    """Appends to one table so that each position is committed at most once, by one writer at a time.
+
+    The snapshot is kept between appends, because to open a table costs more than to commit to it.
+    """
+
+    def __init__(self, table: Table, settings: Settings) -> None:
+        if table.app_id is None:
+            raise TableError(f"{table.name} has no position: it is not appended to")
+        self.table = table
+        self.app_id: str = table.app_id
+        self._snapshot = open_table(table, settings)
+
+    def position(self) -> int:
+        """The highest position that the newest snapshot contains."""
+        self._snapshot.update_incremental()
+        return position(self._snapshot, self.app_id)
+
+    def append(self, rows: pa.Table, new_position: int) -> bool:
+        """Append rows and move the position to ``new_position`` in one commit; False if it was there already."""
+        return self.append_stamped(lambda _: (rows, {self.app_id: new_position}), new_position)
+
+    @retry_conflicts
+    def append_stamped(
+        self, stamp: Callable[[DeltaTable], tuple[pa.Table, Mapping[str, int]]], new_position: int | None = None
+    ) -> bool:
+        """Append what ``stamp`` makes of the newest snapshot, again from a fresh one whenever another commit won."""
+        self._snapshot.update_incremental()
+        if new_position is not None and position(self._snapshot, self.app_id) >= new_position:
+            return False
+        rows, versions = stamp(self._snapshot)
+        write_deltalake(
+            self._snapshot, rows.select(self.table.schema.names).cast(self.table.schema), mode="append",
+            commit_properties=transactions(versions),
+        )  # fmt: skip
+        return True
+
+
+@retry_conflicts
+def seal(tables: Tables, settings: Settings) -> int:
+    """Seal the open segment, if it holds rows, and return the highest sealed segment (``NOTHING`` if there is none).
+
+    The commit carries the ingest stream's transaction identifier too, so that a concurrent micro-batch conflicts with
+    it, and is stamped with the next segment: no row ever enters a sealed segment.
+    """
+    bronze = open_table(tables.bronze, settings)
+    sealed, newest = position(bronze, SEALED_APP), position(bronze, SEGMENT_APP)
+    if newest <= sealed:
+        return sealed
+    write_deltalake(
+        bronze,
+        tables.bronze.schema.empty_table(),
+        mode="append",
+        commit_properties=transactions({INGEST_APP: position(bronze, INGEST_APP), SEALED_APP: newest}),
+    )
+    return newest
+
+
+@retry_conflicts
+def replace_dates(table: Table, rows: pa.Table, start: date, end: date, versions: Mapping[str, int], settings: Settings) -> None:
+    """Replace all rows of the event dates in ``[start, end)`` by ``rows``, in one commit."""
+    snapshot = open_table(table, settings)
+    kept = {app: max(version, position(snapshot, app)) for app, version in versions.items()}
+    write_deltalake(
+        snapshot,
+        rows.select(table.schema.names).cast(table.schema),
+        mode="overwrite",
+        predicate=f"event_date >= '{start.isoformat()}' AND event_date < '{end.isoformat()}'",
+        commit_properties=transactions(kept),
+    )

@@ -1,0 +1,1 @@
+"""Sources of sample events, and the producer that puts events into a stream."""

@@ -1,0 +1,61 @@
+"""Merging Spark's sketches in DuckDB: the binary formats are those of Apache DataSketches, in both."""
+
+from collections.abc import Callable
+
+import duckdb
+import pyarrow as pa
+from datasketches import hll_sketch, hll_union, kll_doubles_sketch, tgt_hll_type
+
+from tidemark.definition.measures import HLL_LOG2_BUCKETS
+
+
+def register_sketches(connection: duckdb.DuckDBPyConnection) -> None:
+    """Define the functions that the serving SQL of DuckDB calls on sketches."""
+
+    def define(name: str, function: Callable[..., pa.Array], parameters: list[str], returns: str) -> None:
+        connection.create_function(name, function, parameters, returns, type="arrow")  # type: ignore[arg-type]
+
+    define("hll_union", _merging(_union_hll), ["BLOB[]"], "BLOB")
+    define("kll_merge", _merging(_merge_kll), ["BLOB[]"], "BLOB")
+    define("hll_sketch_estimate", _estimate, ["BLOB"], "BIGINT")
+    define("kll_quantile", _quantile, ["BLOB", "DOUBLE"], "DOUBLE")
+
+
+def _merging(merge: Callable[[list[bytes]], bytes]) -> Callable[[pa.Array], pa.Array]:
+    def function(lists: pa.Array) -> pa.Array:
+        merged = []
+        for item in lists.to_pylist():
+            states = [state for state in item or () if state is not None]
+            merged.append(None if not states else states[0] if len(states) == 1 else merge(states))
+        return pa.array(merged, pa.binary())
+
+    return function
+
+
+def _union_hll(states: list[bytes]) -> bytes:
+    union = hll_union(HLL_LOG2_BUCKETS)
+    for state in states:
+        union.update(hll_sketch.deserialize(state))
+    return bytes(union.get_result(tgt_hll_type.HLL_8).serialize_compact())
+
+
+def _merge_kll(states: list[bytes]) -> bytes:
+    merged = kll_doubles_sketch.deserialize(states[0])
+    for state in states[1:]:
+        merged.merge(kll_doubles_sketch.deserialize(state))
+    return bytes(merged.serialize())
+
+
+def _estimate(states: pa.Array) -> pa.Array:
+    return pa.array(
+        [None if state is None else round(hll_sketch.deserialize(state).get_estimate()) for state in states.to_pylist()],
+        pa.int64(),
+    )
+
+
+def _quantile(states: pa.Array, ranks: pa.Array) -> pa.Array:
+    values: list[float | None] = []
+    for state, rank in zip(states.to_pylist(), ranks.to_pylist(), strict=True):
+        sketch = None if state is None else kll_doubles_sketch.deserialize(state)
+        values.append(None if sketch is None or sketch.is_empty() else sketch.get_quantile(rank, True))
+    return pa.array(values, pa.float64())

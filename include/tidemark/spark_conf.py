@@ -1,0 +1,76 @@
+"""Spark's settings and submit commands, without Spark: shared by sessions, the CLI and the DAGs."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tidemark.errors import PreconditionError
+from tidemark.settings import Settings
+
+LOCAL_MASTER = "local[2]"
+
+
+def spark_conf(settings: Settings) -> dict[str, str]:
+    """Settings of every Tidemark session. Small-cluster defaults: Spark's own 200 and Delta's 50 partitions cost seconds."""
+    jars = sorted(settings.jars_dir.glob("*.jar"))
+    if not jars:
+        raise PreconditionError(f"there are no Delta jars in {settings.jars_dir}: run `tidemark jars`")
+    return {
+        "spark.jars": ",".join(str(jar) for jar in jars),
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.databricks.delta.snapshotPartitions": "2",
+        "spark.sql.streaming.stateStore.providerClass": (
+            "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+        ),
+        "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
+        # A batch only to advance the watermark costs as much as one with rows, and evicts state that the next one evicts.
+        "spark.sql.streaming.noDataMicroBatches.enabled": "false",
+        "spark.sql.streaming.metricsEnabled": "false",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.sql.warehouse.dir": str(settings.home / "warehouse"),
+        "spark.driver.memory": "2g",
+        "spark.pyspark.python": sys.executable,
+        **settings.spark_conf,
+    }
+
+
+def job_path(job: str, settings: Settings) -> Path:
+    """The script of a job in spark/jobs."""
+    return settings.project_dir / "spark" / "jobs" / f"{job}.py"
+
+
+def submit_command(job: str, arguments: list[str], settings: Settings, *, master: str = LOCAL_MASTER) -> list[str]:
+    """The spark-submit command of a job; nothing passes a shell."""
+    submit = Path(sys.executable).with_name("spark-submit")
+    command = [str(submit), "--master", master]
+    for key, value in spark_conf(settings).items():
+        command += ["--conf", f"{key}={value}"]
+    return [*command, str(job_path(job, settings)), *arguments]
+
+
+def java_executable() -> str:
+    """The ``java`` that Spark will use, at version 17 or newer.
+
+    Raises:
+        PreconditionError: there is none, or it is older; the message says what to install.
+    """
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
+    remedy = "install a JDK 17 or 21 (Debian: apt-get install openjdk-17-jdk-headless) or set JAVA_HOME"
+    if java is None or not Path(java).exists():
+        raise PreconditionError(f"no Java found: {remedy}")
+    shown = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    first = shown.split('"')[1] if '"' in shown else ""
+    major = first.split(".")[1] if first.startswith("1.") else first.split(".")[0]
+    if not major.isdigit() or int(major) < 17:
+        raise PreconditionError(f"{java} is Java {first or 'unknown'}, Spark needs 17 or newer: {remedy}")
+    return java

@@ -1,0 +1,80 @@
+"""The ingest sink: micro-batches of Kinesis records into bronze, each record once, each with its place in the log.
+
+``ingest_batch`` and ``segment`` are derived from bronze's own log and never from Spark's batch ids, which restart at 0
+with a lost checkpoint. A commit carries, beside the positions, the batch id under the streaming query's own id, which
+tells a replay from a new batch.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+from pyspark.sql import DataFrame
+
+from tidemark.definition import Pipeline
+from tidemark.delta import NOTHING, OnceWriter, position
+from tidemark.settings import Settings
+from tidemark.tables import INGEST_APP, KINESIS_COLUMNS, SEALED_APP, SEGMENT_APP, tables_of
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The wall clock, in UTC."""
+    return datetime.now(UTC)
+
+
+class BronzeSink:
+    """A ``foreachBatch`` function. Exactly once for any replay, also beside a second driver or a seal."""
+
+    def __init__(self, pipeline: Pipeline, settings: Settings, checkpoint_id: str, clock: Clock = utc_now) -> None:
+        self._pipeline = pipeline
+        self._writer = OnceWriter(tables_of(pipeline, settings).bronze, settings)
+        self._replay_app = f"{INGEST_APP}/{checkpoint_id}"
+        self._clock = clock
+        self._segment = NOTHING
+        self._segment_opened = clock()
+        self._last_time = clock()
+
+    def __call__(self, batch: DataFrame, batch_id: int) -> None:
+        records = batch.select(*KINESIS_COLUMNS).toArrow()
+        if records.num_rows:
+            self.write(records, batch_id)
+
+    def write(self, records: pa.Table, batch_id: int) -> bool:
+        """Commit one micro-batch; False where it was committed before."""
+        # Within a batch the log's order is shard by shard; sequence numbers of a shard sort by length, then as text.
+        ordered = records.append_column("_length", pc.utf8_length(records["sequence_number"])).sort_by(
+            [(name, "ascending") for name in ("shard_id", "_length", "sequence_number", "sub_sequence_number")]
+        )
+
+        def stamp(snapshot: DeltaTable) -> tuple[pa.Table, Mapping[str, int]]:
+            if position(snapshot, self._replay_app) >= batch_id:
+                return self._writer.table.schema.empty_table(), {}
+            return self._stamped(ordered, snapshot, batch_id)
+
+        return self._writer.append_stamped(stamp)
+
+    def _stamped(self, records: pa.Table, snapshot: DeltaTable, batch_id: int) -> tuple[pa.Table, Mapping[str, int]]:
+        # ingest_time never goes back: refine's deduplication watermark runs on it.
+        now = self._last_time = max(self._last_time, self._clock())
+        sealed, newest = position(snapshot, SEALED_APP), position(snapshot, SEGMENT_APP)
+        if newest > sealed and (newest != self._segment or now - self._segment_opened >= self._pipeline.segment_length):
+            sealed = newest  # the segment has had its time, or another driver opened it
+        segment = sealed + 1
+        if segment != self._segment:
+            self._segment, self._segment_opened = segment, now
+        ingest_batch = position(snapshot, INGEST_APP) + 1
+        rows = records.num_rows
+        constants = {
+            "ingest_batch": pa.array([ingest_batch] * rows, pa.int64()),
+            "segment": pa.array([segment] * rows, pa.int64()),
+            "ingest_time": pa.array([now] * rows, pa.timestamp("us", tz="UTC")),
+            "ingest_date": pa.array([now.date()] * rows, pa.date32()),
+        }
+        for name, values in constants.items():
+            records = records.append_column(name, values)
+        versions = {INGEST_APP: ingest_batch, SEGMENT_APP: segment, self._replay_app: batch_id}
+        return records, versions if sealed == NOTHING else {**versions, SEALED_APP: sealed}

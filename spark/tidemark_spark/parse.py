@@ -1,0 +1,89 @@
+"""From bronze records to typed events with the reasons why a row is not one. Used by the stream and by the batch."""
+
+from typing import NamedTuple
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from tidemark.definition import Pipeline
+from tidemark.definition.schema import FLOATS
+from tidemark.quality import Suite
+from tidemark.tables import QUARANTINE_SCHEMA, silver_schema
+
+_LARGEST_SUMMABLE = "1e18D"
+
+
+class SplitResult(NamedTuple):
+    """Rows split, never dropped: ``valid`` matches silver's columns, ``quarantined`` those of quarantine."""
+
+    valid: DataFrame
+    quarantined: DataFrame
+
+
+def parse(bronze: DataFrame, pipeline: Pipeline, suite: Suite) -> DataFrame:
+    """Bronze rows with the definition's typed columns, ``event_date`` and ``reasons`` (empty for a valid event).
+
+    A field is read as text and cast, so a number in quotes is a number; a value that does not cast is ``wrong_type``,
+    an absent or null one of a required column is ``missing``. Row for row; nothing is dropped.
+    """
+    columns = list(pipeline.events)
+    raw_schema = ", ".join([*(f"`{c.name}` STRING" for c in columns), "_corrupt STRING"])
+    text = "CASE WHEN is_valid_utf8(CAST(data AS STRING)) THEN CAST(data AS STRING) END"
+    raw = f"from_json(_text, '{raw_schema}', map('mode', 'PERMISSIVE', 'columnNameOfCorruptRecord', '_corrupt'))"
+    typed = [F.expr(f"try_cast(_raw.`{c.name}` AS {c.type.sql})").alias(c.name) for c in columns]
+    read = bronze.withColumn("_text", F.expr(text)).withColumn("_raw", F.expr(raw)).select("*", *typed)
+    return (
+        read.withColumn("event_date", F.to_date(pipeline.event_time))
+        .withColumn("reasons", F.array_compact(F.array(*_reasons(pipeline, suite))))
+        .drop("_text", "_raw")
+    )
+
+
+def split(parsed: DataFrame, pipeline: Pipeline) -> SplitResult:
+    """Valid events and quarantined records."""
+    broken = F.size("reasons") > 0
+    return SplitResult(
+        parsed.where(~broken).select(*silver_schema(pipeline).names),
+        parsed.where(broken).select(*QUARANTINE_SCHEMA.names),
+    )
+
+
+def event_key(pipeline: Pipeline) -> Column:
+    """A digest that is equal for two rows exactly if they are one event (SHA-256 of the key's columns as JSON)."""
+    return F.unhex(F.sha2(F.to_json(F.struct(*pipeline.key)), 256))
+
+
+def record_key() -> Column:
+    """A digest that is unique to a Kinesis record, for rows that have no event key."""
+    return F.unhex(F.sha2(F.concat_ws("/", "stream", "shard_id", "sequence_number", "sub_sequence_number"), 256))
+
+
+def _reasons(pipeline: Pipeline, suite: Suite) -> list[Column]:
+    def reason(name: str, when: str) -> Column:
+        return F.when(F.expr(when), F.lit(name))
+
+    parsed = "(_text IS NOT NULL AND _raw._corrupt IS NULL)"
+    reasons = [
+        reason("not_utf8", "_text IS NULL"),
+        reason("unparseable_json", "_text IS NOT NULL AND (_raw._corrupt IS NOT NULL OR _raw IS NULL)"),
+    ]
+    required = {*pipeline.key, pipeline.event_time, *pipeline.required}
+    for column in pipeline.events:
+        name = column.name
+        if column.type.sql != "STRING":
+            reasons.append(reason(f"wrong_type:{name}", f"{parsed} AND _raw.`{name}` IS NOT NULL AND `{name}` IS NULL"))
+        if name in required:
+            reasons.append(reason(f"missing:{name}", f"{parsed} AND _raw.`{name}` IS NULL"))
+        if column.type.sql in FLOATS:
+            outside = f"isnan(`{name}`) OR abs(CAST(`{name}` AS DOUBLE)) >= {_LARGEST_SUMMABLE}"
+            reasons.append(reason(f"not_finite:{name}", f"{parsed} AND `{name}` IS NOT NULL AND ({outside})"))
+    ahead = int(pipeline.max_future.total_seconds())
+    limit = f"approximate_arrival_timestamp + INTERVAL '{ahead}' SECOND"
+    reasons.append(reason("event_time_in_future", f"`{pipeline.event_time}` > {limit}"))
+    # A row that is no event at all breaks no expectation: its reason is that it did not parse.
+    reasons += [
+        reason(f"expectation:{rule.name}", f"{parsed} AND {rule.broken}")
+        for rule in suite.rules
+        if rule.action == "quarantine"
+    ]
+    return reasons

@@ -1,0 +1,145 @@
+"""The refine stream: bronze to silver, quarantine, the speed tables and the refine log.
+
+Each table is committed by itself, with its position; a replay, or a restart from a lost checkpoint, gives each table the
+rows that lie beyond its own position. Deduplication keeps the first copy of a key in log order, for the pipeline's
+horizon of ingest time; ingest time never goes back along the log, so that its watermark drops no row.
+"""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from tidemark.definition import Pipeline, Rollup
+from tidemark.delta import NOTHING, OnceWriter, open_table
+from tidemark.quality import Suite
+from tidemark.settings import Settings
+from tidemark.tables import QUARANTINE_SCHEMA, REFINE_LOG_SCHEMA, speed_schema, tables_of, silver_schema
+from tidemark_spark.bronze_log import BRONZE_LOG_FORMAT, BronzeLogSource
+from tidemark_spark.parse import event_key, parse, record_key
+from tidemark_spark.rollups import partial_aggregates
+
+
+def refined_rows(bronze: DataFrame, pipeline: Pipeline, suite: Suite) -> DataFrame:
+    """Parsed and deduplicated rows of a bronze stream, and its markers (rows whose ``records`` is not null)."""
+    marker = F.col("records").isNotNull()
+    key = (
+        F.when(marker, F.encode(F.col("ingest_batch").cast("string"), "UTF-8"))
+        .when(F.size("reasons") > 0, record_key())
+        .otherwise(event_key(pipeline))
+    )
+    horizon = f"{int(pipeline.deduplication_horizon.total_seconds())} seconds"
+    return (
+        parse(bronze, pipeline, suite)
+        .withColumn("_key", key)
+        .withWatermark("ingest_time", horizon)
+        .dropDuplicatesWithinWatermark(["_key"])
+        .drop("_key")
+    )
+
+
+def starting_position(pipeline: Pipeline, settings: Settings) -> int:
+    """The ingest_batch after which a query without a checkpoint must start to lose and double nothing.
+
+    That is the lowest position of its tables, less the deduplication horizon: what lies between only rebuilds the state
+    of the deduplication, and each table leaves out what it holds.
+    """
+    tables = tables_of(pipeline, settings)
+    lowest = min(OnceWriter(table, settings).position() for table in tables.refined)
+    if lowest == NOTHING:
+        return NOTHING
+    files = pa.table(open_table(tables.bronze, settings).get_add_actions(flatten=True))
+    done = files.filter(pc.less_equal(files["min.ingest_batch"], lowest))
+    newest = pc.max(done["max.ingest_time"]).as_py()
+    recent = done.filter(pc.greater_equal(done["max.ingest_time"], pa.scalar(newest - pipeline.deduplication_horizon)))
+    return int(pc.min(recent["min.ingest_batch"]).as_py()) - 1
+
+
+def bronze_stream(spark: SparkSession, pipeline: Pipeline, settings: Settings) -> DataFrame:
+    """The bronze log as a stream; a query without a checkpoint starts at ``starting_position``."""
+    spark.dataSource.register(BronzeLogSource)
+    return (
+        spark.readStream.format(BRONZE_LOG_FORMAT)
+        .option("uri", tables_of(pipeline, settings).bronze.uri)
+        .option("storageOptions", json.dumps(settings.storage_options))
+        .option("after", starting_position(pipeline, settings))
+        .option("maxRecords", settings.max_records_per_batch)
+        .load()
+    )
+
+
+class RefineSink:
+    """A ``foreachBatch`` function over ``refined_rows``."""
+
+    def __init__(self, pipeline: Pipeline, settings: Settings) -> None:
+        self._pipeline = pipeline
+        tables = tables_of(pipeline, settings)
+        self._silver = OnceWriter(tables.silver, settings)
+        self._quarantine = OnceWriter(tables.quarantine, settings)
+        self._log = OnceWriter(tables.refine_log, settings)
+        self._speed = {rollup.name: OnceWriter(tables.speed[rollup.name], settings) for rollup in pipeline.rollups}
+        self._pool = ThreadPoolExecutor(max_workers=3, thread_name_prefix="refine")
+
+    def __call__(self, batch: DataFrame, batch_id: int) -> None:
+        # Cached, because rows and each rollup are read from it, and the stateful plan below must run once.
+        batch = batch.persist()
+        try:
+            self._write(batch)
+        finally:
+            batch.unpersist()
+
+    def _write(self, batch: DataFrame) -> None:
+        rows = batch.toArrow()
+        through = pc.max(rows["ingest_batch"]).as_py()
+        if through is None:
+            return
+        marker = pc.is_valid(rows["records"])
+        broken = pc.greater(pc.list_value_length(rows["reasons"]), 0)
+        silver = rows.filter(pc.and_(pc.invert(marker), pc.invert(broken)))
+        quarantined = rows.filter(pc.and_(pc.invert(marker), broken))
+        account = _account(rows.filter(marker), silver, quarantined)
+        commits = [
+            self._pool.submit(self._append, self._quarantine, quarantined.select(QUARANTINE_SCHEMA.names), through),
+            self._pool.submit(self._append, self._log, account, through),
+            *(self._pool.submit(self._roll_up, batch, rollup, through) for rollup in self._pipeline.rollups),
+        ]
+        for commit in commits:
+            commit.result()
+        # Silver last: its position says that the others are done.
+        self._append(self._silver, silver.select(silver_schema(self._pipeline).names), through)
+
+    def _append(self, writer: OnceWriter, rows: pa.Table, through: int) -> None:
+        held = writer.position()
+        if held < through:
+            writer.append(rows.filter(pc.greater(rows["ingest_batch"], held)), through)
+
+    def _roll_up(self, batch: DataFrame, rollup: Rollup, through: int) -> None:
+        writer = self._speed[rollup.name]
+        held = writer.position()
+        if held >= through:
+            return
+        events = batch.where(F.col("records").isNull() & (F.size("reasons") == 0) & (F.col("ingest_batch") > held))
+        # One partition needs no shuffle, and a micro-batch is small.
+        partials = partial_aggregates(events.coalesce(1), self._pipeline, rollup, ["segment"])
+        writer.append(partials.select(*speed_schema(self._pipeline, rollup).names).toArrow(), through)
+
+
+def _account(markers: pa.Table, silver: pa.Table, quarantined: pa.Table) -> pa.Table:
+    """One row an ingest_batch: its records, and what became of them."""
+    rows = []
+    kept = {name: _count(table) for name, table in (("silver", silver), ("quarantined", quarantined))}
+    now = datetime.now(UTC)
+    for marker in markers.select(["ingest_batch", "segment", "records", "ingest_time"]).to_pylist():
+        number = marker["ingest_batch"]
+        counts = {name: counted.get(number, 0) for name, counted in kept.items()}
+        rows.append({**marker, **counts, "duplicates": marker["records"] - sum(counts.values()), "refine_time": now})
+    return pa.Table.from_pylist(rows, schema=REFINE_LOG_SCHEMA)
+
+
+def _count(rows: pa.Table) -> dict[int, int]:
+    counted = rows.group_by("ingest_batch").aggregate([([], "count_all")])
+    return dict(zip(counted["ingest_batch"].to_pylist(), counted["count_all"].to_pylist(), strict=True))
