@@ -87,21 +87,26 @@ class OnceWriter:
 
     def append(self, rows: pa.Table, new_position: int) -> bool:
         """Append rows and move the position to ``new_position`` in one commit; False if it was there already."""
-        return self.append_stamped(lambda _: (rows, {self.app_id: new_position}), new_position)
+        return self.append_stamped(lambda _: (rows, {self.app_id: new_position}), self.app_id, new_position)
 
     @retry_conflicts
     def append_stamped(
-        self, stamp: Callable[[DeltaTable], tuple[pa.Table, Mapping[str, int]]], new_position: int | None = None
+        self, stamp: Callable[[DeltaTable], tuple[pa.Table, Mapping[str, int]]], app_id: str, version: int
     ) -> bool:
-        """Append what ``stamp`` makes of the newest snapshot, again from a fresh one whenever another commit won."""
+        """Append what ``stamp`` makes of the newest snapshot, again from a fresh one whenever another commit won.
+
+        False, and nothing is written, where ``app_id`` has come to ``version`` already.
+        """
         self._snapshot.update_incremental()
-        if new_position is not None and position(self._snapshot, self.app_id) >= new_position:
+        if position(self._snapshot, app_id) >= version:
             return False
         rows, versions = stamp(self._snapshot)
         write_deltalake(
-            self._snapshot, rows.select(self.table.schema.names).cast(self.table.schema), mode="append",
+            self._snapshot,
+            rows.select(self.table.schema.names).cast(self.table.schema),
+            mode="append",
             commit_properties=transactions(versions),
-        )  # fmt: skip
+        )
         return True
 
 

@@ -27,12 +27,15 @@ def utc_now() -> datetime:
 
 
 class BronzeSink:
-    """A ``foreachBatch`` function. Exactly once for any replay, also beside a second driver or a seal."""
+    """A ``foreachBatch`` function. Exactly once for any replay, also beside a second driver or a seal.
 
-    def __init__(self, pipeline: Pipeline, settings: Settings, checkpoint_id: str, clock: Clock = utc_now) -> None:
+    ``checkpoint_id`` gives the id that Spark keeps in the query's checkpoint: it is lost with it.
+    """
+
+    def __init__(self, pipeline: Pipeline, settings: Settings, checkpoint_id: Callable[[], str], clock: Clock = utc_now) -> None:
         self._pipeline = pipeline
         self._writer = OnceWriter(tables_of(pipeline, settings).bronze, settings)
-        self._replay_app = f"{INGEST_APP}/{checkpoint_id}"
+        self._checkpoint_id = checkpoint_id
         self._clock = clock
         self._segment = NOTHING
         self._segment_opened = clock()
@@ -45,19 +48,19 @@ class BronzeSink:
 
     def write(self, records: pa.Table, batch_id: int) -> bool:
         """Commit one micro-batch; False where it was committed before."""
+        replay_app = f"{INGEST_APP}/{self._checkpoint_id()}"
         # Within a batch the log's order is shard by shard; sequence numbers of a shard sort by length, then as text.
         ordered = records.append_column("_length", pc.utf8_length(records["sequence_number"])).sort_by(
             [(name, "ascending") for name in ("shard_id", "_length", "sequence_number", "sub_sequence_number")]
         )
 
         def stamp(snapshot: DeltaTable) -> tuple[pa.Table, Mapping[str, int]]:
-            if position(snapshot, self._replay_app) >= batch_id:
-                return self._writer.table.schema.empty_table(), {}
-            return self._stamped(ordered, snapshot, batch_id)
+            rows, versions = self._stamped(ordered, snapshot)
+            return rows, {**versions, replay_app: batch_id}
 
-        return self._writer.append_stamped(stamp)
+        return self._writer.append_stamped(stamp, replay_app, batch_id)
 
-    def _stamped(self, records: pa.Table, snapshot: DeltaTable, batch_id: int) -> tuple[pa.Table, Mapping[str, int]]:
+    def _stamped(self, records: pa.Table, snapshot: DeltaTable) -> tuple[pa.Table, Mapping[str, int]]:
         # ingest_time never goes back: refine's deduplication watermark runs on it.
         now = self._last_time = max(self._last_time, self._clock())
         sealed, newest = position(snapshot, SEALED_APP), position(snapshot, SEGMENT_APP)
@@ -76,5 +79,5 @@ class BronzeSink:
         }
         for name, values in constants.items():
             records = records.append_column(name, values)
-        versions = {INGEST_APP: ingest_batch, SEGMENT_APP: segment, self._replay_app: batch_id}
+        versions = {INGEST_APP: ingest_batch, SEGMENT_APP: segment}
         return records, versions if sealed == NOTHING else {**versions, SEALED_APP: sealed}

@@ -115,7 +115,7 @@ def test_serving_equals_a_recomputation_before_and_after_a_reprocess_and_with_la
     spark: SparkSession, settings: Settings
 ) -> None:
     tables = tables_of(clickstream, settings)
-    sink = BronzeSink(clickstream, settings, "query-1")
+    sink = BronzeSink(clickstream, settings, lambda: "query-1")
     source = list(events(3000, seed=7, per_second=0.2))
     for batch_id, start in enumerate(range(0, 2000, 500)):
         assert sink.write(records(iter(source[start : start + 500]), start), batch_id)
@@ -152,7 +152,7 @@ def test_serving_equals_a_recomputation_before_and_after_a_reprocess_and_with_la
 
 def test_a_lost_refine_checkpoint_loses_and_doubles_nothing(spark: SparkSession, settings: Settings) -> None:
     tables = tables_of(clickstream, settings)
-    sink = BronzeSink(clickstream, settings, "query-1")
+    sink = BronzeSink(clickstream, settings, lambda: "query-1")
     source = list(events(1000, seed=3, per_second=0.2))
     sink.write(records(iter(source[:600])), 0)
     refine(spark, settings, checkpoint="first")
@@ -170,10 +170,10 @@ def test_a_lost_refine_checkpoint_loses_and_doubles_nothing(spark: SparkSession,
 def test_a_replayed_ingest_batch_is_written_once_and_a_new_query_goes_on_counting(settings: Settings) -> None:
     tables = tables_of(clickstream, settings)
     batch = records(events(10))
-    assert BronzeSink(clickstream, settings, "first").write(batch, 0)
-    BronzeSink(clickstream, settings, "first").write(batch, 0)
+    assert BronzeSink(clickstream, settings, lambda: "first").write(batch, 0)
+    assert not BronzeSink(clickstream, settings, lambda: "first").write(batch, 0)
     assert read(tables.bronze, settings).num_rows == 10
-    BronzeSink(clickstream, settings, "after the checkpoint was lost").write(records(events(5), 10), 0)
+    BronzeSink(clickstream, settings, lambda: "after the checkpoint was lost").write(records(events(5), 10), 0)
     assert position(open_table(tables.bronze, settings), INGEST_APP) == 1
     assert sorted(set(read(tables.bronze, settings)["ingest_batch"].to_pylist())) == [0, 1]
 
@@ -181,7 +181,7 @@ def test_a_replayed_ingest_batch_is_written_once_and_a_new_query_goes_on_countin
 def test_no_row_enters_a_segment_after_it_was_sealed(settings: Settings) -> None:
     tables = tables_of(clickstream, settings)
     assert seal(tables, settings) == -1
-    sink = BronzeSink(clickstream, settings, "q")
+    sink = BronzeSink(clickstream, settings, lambda: "q")
     sink.write(records(events(3)), 0)
     sink.write(records(events(3), 3), 1)
     assert seal(tables, settings) == 0

@@ -1,0 +1,30 @@
+"""The command's root: joins its parts, and turns Tidemark's errors into one line and exit code 1."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from tidemark.cli import data, jobs
+from tidemark.errors import TidemarkError
+
+app = typer.Typer(
+    name="tidemark",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A lambda-architecture data platform: Kinesis to Delta, batch and real-time merged exactly.",
+)
+jobs.register(app)
+data.register(app)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        app()
+    except TidemarkError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,72 @@
+"""Commands that run Spark jobs, here and now, by the same spark-submit that the DAGs use."""
+
+import os
+import subprocess
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tidemark.errors import JobError
+from tidemark.registry import get_pipeline
+from tidemark.settings import get_settings
+
+PipelineArgument = Annotated[str, typer.Argument(help="Name of the pipeline.")]
+FromOption = Annotated[str, typer.Option("--from", help="First event date, such as 2013-01-01.")]
+ToOption = Annotated[str, typer.Option("--to", help="Event date after the last.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the root."""
+    for command in (jars, stream, reprocess, compact, validate):
+        app.command()(command)
+
+
+def _submit(job: str, arguments: list[str]) -> None:
+    from tidemark.jars import ensure_jars
+    from tidemark.spark_conf import java_executable, submit_command
+
+    settings = get_settings()
+    java_executable()
+    ensure_jars(settings, Console(stderr=True).print)
+    get_pipeline(arguments[1])
+    done = subprocess.run(submit_command(job, arguments, settings), env=os.environ.copy(), check=False)
+    if done.returncode:
+        raise JobError(f"the {job} job ended with exit code {done.returncode}; its output above says why")
+
+
+def jars() -> None:
+    """Resolve the Delta jars into the project's own folder (once)."""
+    from tidemark.jars import ensure_jars
+
+    console = Console(stderr=True)
+    found = ensure_jars(get_settings(), console.print)
+    console.print(f"{len(found)} Delta jars in {get_settings().jars_dir}")
+
+
+def stream(
+    pipeline: PipelineArgument,
+    available_now: Annotated[bool, typer.Option(help="Stop once everything there is has been read.")] = False,
+) -> None:
+    """Run the ingest and the refine stream of a pipeline."""
+    _submit("stream", ["--pipeline", pipeline, *(["--available-now"] if available_now else [])])
+
+
+def reprocess(
+    pipeline: PipelineArgument,
+    from_: FromOption,
+    to: ToOption,
+    wait_seconds: Annotated[float, typer.Option(help="Limit on the wait for the refine stream.")] = 300,
+) -> None:
+    """Recompute the event dates [from, to) from bronze and publish them."""
+    _submit("reprocess", ["--pipeline", pipeline, "--from", from_, "--to", to, "--wait-seconds", str(wait_seconds)])
+
+
+def compact(pipeline: PipelineArgument) -> None:
+    """OPTIMIZE the tables of a pipeline where the streams no longer write."""
+    _submit("compact", ["--pipeline", pipeline])
+
+
+def validate(pipeline: PipelineArgument, from_: FromOption, to: ToOption) -> None:
+    """Check silver's event dates [from, to) against the pipeline's suite."""
+    _submit("validate", ["--pipeline", pipeline, "--from", from_, "--to", to])

@@ -1,0 +1,164 @@
+"""Puts events into a Kinesis stream at a chosen rate, and accounts for every record."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import orjson
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from tidemark.definition import Pipeline
+from tidemark.errors import DefinitionError, PreconditionError
+from tidemark.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_kinesis import KinesisClient
+
+MAX_RECORDS_PER_PUT = 500
+"""Limit of the PutRecords call (AWS API reference)."""
+
+Event = dict[str, Any] | bytes
+
+
+@dataclass
+class Produced:
+    """What was put: records and bytes acknowledged, and records that had to be put again."""
+
+    records: int = 0
+    bytes: int = 0
+    retried: int = 0
+    done: bool = field(default=False)
+
+
+class _Unacknowledged(Exception):
+    """Some records of a call were throttled or failed; they are put again."""
+
+
+def kinesis_client(settings: Settings) -> "KinesisClient":
+    """A client with the default credential chain; retries are botocore's."""
+    return boto3.client(
+        "kinesis",
+        region_name=settings.aws_region,
+        endpoint_url=settings.kinesis_endpoint_url,
+        config=Config(retries={"mode": "standard", "max_attempts": 8}, parameter_validation=False),
+    )
+
+
+def ensure_stream(client: "KinesisClient", pipeline: Pipeline) -> bool:
+    """Create the pipeline's stream if it does not exist and wait until it is active; True if it was created.
+
+    Raises:
+        PreconditionError: Kinesis cannot be reached or refuses the credentials.
+    """
+    name = pipeline.source.name
+    try:
+        try:
+            client.describe_stream_summary(StreamName=name)
+            created = False
+        except client.exceptions.ResourceNotFoundException:
+            client.create_stream(StreamName=name, ShardCount=pipeline.source.shards)
+            created = True
+        client.get_waiter("stream_exists").wait(StreamName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    except (BotoCoreError, ClientError) as error:
+        raise PreconditionError(
+            f"stream {name!r} cannot be opened: {error}; check TIDEMARK_KINESIS_ENDPOINT_URL, TIDEMARK_AWS_REGION and "
+            "the AWS credentials"
+        ) from error
+    return created
+
+
+def sample_events(pipeline: Pipeline) -> Callable[..., Iterator[Event]]:
+    """The function that the definition names as its source of sample events.
+
+    Raises:
+        DefinitionError: it names none, or one that does not exist.
+    """
+    if pipeline.sample is None:
+        raise DefinitionError(f"pipeline {pipeline.name!r}", ["has no sample=: give events with --file"])
+    module, _, function = pipeline.sample.partition(":")
+    try:
+        found: Callable[..., Iterator[Event]] = getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise DefinitionError(f"pipeline {pipeline.name!r}", [f"sample={pipeline.sample!r} does not exist"]) from error
+    return found
+
+
+def partition_key(event: Event, pipeline: Pipeline) -> str:
+    """The event's key columns, so that copies of one event land on one shard, in order."""
+    if isinstance(event, bytes):
+        return "broken"
+    return "/".join(str(event.get(column)) for column in pipeline.key)[:256] or "empty"
+
+
+def produce(
+    client: "KinesisClient",
+    pipeline: Pipeline,
+    events: Iterable[Event],
+    *,
+    records_per_second: float | None = None,
+    on_progress: Callable[[Produced], None] = lambda _: None,
+    produced: Produced | None = None,
+) -> Produced:
+    """Put events in order, at most ``records_per_second``; returns when every record is acknowledged.
+
+    At least once: a call whose answer was lost is repeated. Raises RetryError's cause after ten attempts.
+    """
+    produced = produced or Produced()
+    started = time.monotonic()
+    size = MAX_RECORDS_PER_PUT if records_per_second is None else int(min(MAX_RECORDS_PER_PUT, max(1, records_per_second / 10)))
+    for chunk in batched_events(events, size):
+        if records_per_second is not None:
+            ahead = produced.records / records_per_second - (time.monotonic() - started)
+            if ahead > 0:
+                time.sleep(ahead)  # pacing, not waiting for something
+        records = [
+            {
+                "Data": event if isinstance(event, bytes) else orjson.dumps(event),
+                "PartitionKey": partition_key(event, pipeline),
+            }
+            for event in chunk
+        ]
+        _put(client, pipeline.source.name, records, produced)
+        on_progress(produced)
+    produced.done = True
+    return produced
+
+
+def batched_events(events: Iterable[Event], size: int) -> Iterator[list[Event]]:
+    """Events in lists of ``size``; the last may be shorter."""
+    chunk: list[Event] = []
+    for event in events:
+        chunk.append(event)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _put(client: "KinesisClient", stream: str, records: list[dict[str, Any]], produced: Produced) -> None:
+    pending = records
+
+    @retry(
+        retry=retry_if_exception_type(_Unacknowledged),
+        stop=stop_after_attempt(10),
+        wait=wait_random_exponential(multiplier=0.05, max=2),
+        reraise=True,
+    )
+    def attempt() -> None:
+        nonlocal pending
+        answers = client.put_records(StreamName=stream, Records=pending)["Records"]  # type: ignore[arg-type]
+        failed = [record for record, answer in zip(pending, answers, strict=True) if answer.get("ErrorCode")]
+        produced.records += len(pending) - len(failed)
+        produced.retried += len(failed)
+        pending = failed
+        if failed:
+            raise _Unacknowledged(f"{len(failed)} records were not acknowledged")
+
+    attempt()
+    produced.bytes += sum(len(record["Data"]) for record in records)

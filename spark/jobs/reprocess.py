@@ -1,0 +1,32 @@
+"""spark-submit entry: recomputes the event dates of a range from bronze and publishes them."""
+
+from typing import Annotated
+
+import typer
+
+from tidemark.quality import load_suite
+from tidemark.registry import get_pipeline
+from tidemark.settings import get_settings
+from tidemark_spark.job import parse_range, run_job, show
+from tidemark_spark.reprocess import reprocess
+from tidemark_spark.session import session
+
+
+def main(
+    pipeline: Annotated[str, typer.Option(help="Name of the pipeline.")],
+    from_: Annotated[str, typer.Option("--from", help="First event date.")],
+    to: Annotated[str, typer.Option("--to", help="Event date after the last.")],
+    wait_seconds: Annotated[float, typer.Option(help="How long to wait for refine to pass the sealed segment.")] = 300,
+) -> None:
+    """Reprocess the event dates [from, to) of a pipeline."""
+    start, end = parse_range(from_, to)
+    settings, definition = get_settings(), get_pipeline(pipeline)
+    suite = load_suite(definition, settings)
+    done = reprocess(session(f"{pipeline}.reprocess"), definition, suite, settings, start, end, wait_seconds=wait_seconds)
+    rows = [("bronze rows read", done.bronze_rows), ("silver rows", done.silver_rows)]
+    rows += [(f"batch_{name} rows", count) for name, count in done.batch_rows.items()]
+    rows += [("covered through segment", done.covered_segment), ("seconds", f"{done.seconds:.1f}")]
+    show(f"reprocessed {pipeline} [{start}, {end})", ["what", "figure"], rows)
+
+
+run_job(main)

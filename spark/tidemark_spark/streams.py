@@ -1,0 +1,87 @@
+"""Starting the two streams of a pipeline in one driver."""
+
+import json
+from pathlib import Path
+
+import pyarrow.dataset as ds
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming import StreamingQuery
+
+from tidemark.definition import Pipeline
+from tidemark.delta import NOTHING, open_table, position
+from tidemark.quality import Suite
+from tidemark.settings import Settings
+from tidemark.tables import INGEST_APP, tables_of
+from tidemark_spark.bronze import BronzeSink
+from tidemark_spark.refine import RefineSink, bronze_stream, refined_rows
+
+
+def checkpoint_location(pipeline: Pipeline, stream: str, settings: Settings) -> str:
+    """Where a stream keeps Spark's checkpoint; ``stream`` is ``ingest`` or ``refine``."""
+    return f"{settings.state_uri.rstrip('/')}/{pipeline.name}/{stream}"
+
+
+def resume_position(pipeline: Pipeline, settings: Settings) -> str:
+    """Where an ingest without a checkpoint starts: after each shard's last record in bronze, or where the definition says."""
+    snapshot = open_table(tables_of(pipeline, settings).bronze, settings)
+    if position(snapshot, INGEST_APP) == NOTHING:
+        return pipeline.source.starting_position
+    columns = ["shard_id", "sequence_number"]
+    newest: dict[str, str] = {}
+    for batch in snapshot.to_pyarrow_dataset().to_batches(columns=columns, filter=ds.field("shard_id").is_valid()):
+        for shard, number in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            newest[shard] = max(newest.get(shard, "0"), number, key=int)
+    return json.dumps(newest)
+
+
+def start_ingest(spark: SparkSession, pipeline: Pipeline, settings: Settings, *, available_now: bool) -> StreamingQuery:
+    """Kinesis to bronze, each record once."""
+    location = checkpoint_location(pipeline, "ingest", settings)
+    name = f"{pipeline.name}.ingest"
+    reader = (
+        spark.readStream.format("kinesis")
+        .option("streamName", pipeline.source.name)
+        .option("region", settings.aws_region)
+        # The ledger lives inside the checkpoint location, so that the two are lost together or not at all.
+        .option("ledgerLocation", f"{location}/ledger")
+        .option("startingPosition", resume_position(pipeline, settings))
+        .option("maxRecordsPerTrigger", settings.max_records_per_batch)
+    )
+    if settings.kinesis_endpoint_url:
+        reader = reader.option("endpointUrl", settings.kinesis_endpoint_url)
+
+    def query_id() -> str:
+        return next(query.id for query in spark.streams.active if query.name == name)
+
+    writer = (
+        reader.load()
+        .writeStream.queryName(name)
+        .foreachBatch(BronzeSink(pipeline, settings, query_id))
+        .option("checkpointLocation", location)
+    )
+    return _trigger(writer, settings, available_now=available_now).start()
+
+
+def start_refine(
+    spark: SparkSession, pipeline: Pipeline, suite: Suite, settings: Settings, *, available_now: bool
+) -> StreamingQuery:
+    """Bronze to silver, quarantine, speed tables and refine log."""
+    writer = (
+        refined_rows(bronze_stream(spark, pipeline, settings), pipeline, suite)
+        .writeStream.queryName(f"{pipeline.name}.refine")
+        .foreachBatch(RefineSink(pipeline, settings))
+        .option("checkpointLocation", checkpoint_location(pipeline, "refine", settings))
+    )
+    return _trigger(writer, settings, available_now=available_now).start()
+
+
+def _trigger(writer, settings: Settings, *, available_now: bool):  # type: ignore[no-untyped-def]
+    if available_now:
+        return writer.trigger(availableNow=True)
+    return writer.trigger(processingTime=f"{int(settings.trigger_seconds * 1000)} milliseconds")
+
+
+def ensure_local_folder(uri: str) -> None:
+    """Make a folder for state where the URI is a plain path."""
+    if "://" not in uri:
+        Path(uri).mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,65 @@
+"""Batch validation: the pipeline's suite, run by Great Expectations on a range of silver."""
+
+import os
+from datetime import date
+from typing import NamedTuple
+
+from pyspark.sql import DataFrame
+
+from tidemark.errors import ExpectationError
+from tidemark.quality import Suite
+
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+
+class Checked(NamedTuple):
+    """The result of one expectation on a slice."""
+
+    expectation: str
+    success: bool
+    observed: str
+    unexpected: int
+
+
+def validate(rows: DataFrame, suite: Suite) -> list[Checked]:
+    """Run every expectation of the suite on the rows.
+
+    Raises:
+        ExpectationError: an expectation could not be evaluated at all, which is neither success nor failure (with Spark's
+            ANSI mode on, a type mismatch comes back as a failure with exception information).
+    """
+    import great_expectations as gx  # takes seconds to import, and only this job needs it
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    gx_suite = context.suites.add(
+        gx.ExpectationSuite(name=suite.name, expectations=list(suite.content["expectations"]))
+    )
+    batch = context.data_sources.add_spark("spark").add_dataframe_asset("silver").add_batch_definition_whole_dataframe("slice")
+    definition = context.validation_definitions.add(gx.ValidationDefinition(name=suite.name, data=batch, suite=gx_suite))
+    results = definition.run(batch_parameters={"dataframe": rows}, result_format="SUMMARY").results
+    checked, broken = [], []
+    for result in results:
+        config = result.expectation_config
+        name = f"{config.type}({config.kwargs.get('column', '')})"
+        raised = [info for info in _exceptions(result.exception_info) if info.get("raised_exception")]
+        if raised:
+            broken.append(f"{name}: {raised[0].get('exception_message')}")
+            continue
+        detail = result.result or {}
+        observed = detail.get("observed_value", detail.get("partial_unexpected_list", ""))
+        checked.append(Checked(name, bool(result.success), str(observed)[:120], int(detail.get("unexpected_count") or 0)))
+    if broken:
+        raise ExpectationError(f"suite {suite.name!r} could not be evaluated: " + "; ".join(broken))
+    return checked
+
+
+def between(silver: DataFrame, start: date, end: date) -> DataFrame:
+    """Silver rows of the event dates in ``[start, end)``."""
+    return silver.where(f"event_date >= DATE'{start}' AND event_date < DATE'{end}'")
+
+
+def _exceptions(info: object) -> list[dict[str, object]]:
+    if not isinstance(info, dict):
+        return []
+    return [info] if "raised_exception" in info else [value for value in info.values() if isinstance(value, dict)]
