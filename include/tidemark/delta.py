@@ -53,7 +53,9 @@ def open_table(table: Table, settings: Settings) -> DeltaTable:
     try:
         return DeltaTable(table.uri, storage_options=settings.storage_options or None)
     except TableNotFoundError as error:
-        raise TableError(f"there is no table at {table.uri}: run `tidemark init` or start the pipeline's streams") from error
+        raise TableError(
+            f"there is no table at {table.uri}: run `tidemark init` or start the pipeline's streams"
+        ) from error
 
 
 def position(snapshot: DeltaTable, app_id: str) -> int:
@@ -131,7 +133,9 @@ def seal(tables: Tables, settings: Settings) -> int:
 
 
 @retry_conflicts
-def replace_dates(table: Table, rows: pa.Table, start: date, end: date, versions: Mapping[str, int], settings: Settings) -> None:
+def replace_dates(
+    table: Table, rows: pa.Table, start: date, end: date, versions: Mapping[str, int], settings: Settings
+) -> None:
     """Replace all rows of the event dates in ``[start, end)`` by ``rows``, in one commit."""
     snapshot = open_table(table, settings)
     kept = {app: max(version, position(snapshot, app)) for app, version in versions.items()}

@@ -50,7 +50,8 @@ def collect(modules: Iterator[ModuleType]) -> dict[str, Pipeline]:
             file = getattr(module, "__file__", None) or module.__name__
             if pipeline.name in found and found[pipeline.name][0] is not pipeline:
                 raise DefinitionError(
-                    f"pipeline {pipeline.name!r}", [f"is defined twice, in {found[pipeline.name][1]} and {file}: rename one"]
+                    f"pipeline {pipeline.name!r}",
+                    [f"is defined twice, in {found[pipeline.name][1]} and {file}: rename one"],
                 )
             found[pipeline.name] = (pipeline, file)
     return {name: pipeline for name, (pipeline, _) in found.items()}

@@ -131,7 +131,14 @@ class Tables:
     batch: dict[str, Table]
 
     def __iter__(self):  # type: ignore[no-untyped-def]
-        yield from (self.bronze, self.silver, self.quarantine, self.refine_log, *self.speed.values(), *self.batch.values())
+        yield from (
+            self.bronze,
+            self.silver,
+            self.quarantine,
+            self.refine_log,
+            *self.speed.values(),
+            *self.batch.values(),
+        )
 
     @property
     def refined(self) -> tuple[Table, ...]:

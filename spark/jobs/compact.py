@@ -17,7 +17,9 @@ def main(
 ) -> None:
     """OPTIMIZE the tables of a pipeline where the streams no longer write."""
     done = compact(session(f"{pipeline}.compact"), get_pipeline(pipeline), get_settings(), min_files=min_files)
-    show(f"compacted {pipeline}", ["table", "files before", "files after", "removed", "added"], [tuple(c) for c in done])
+    show(
+        f"compacted {pipeline}", ["table", "files before", "files after", "removed", "added"], [tuple(c) for c in done]
+    )
 
 
 run_job(main)

@@ -22,7 +22,9 @@ def main(
     start, end = parse_range(from_, to)
     settings, definition = get_settings(), get_pipeline(pipeline)
     suite = load_suite(definition, settings)
-    done = reprocess(session(f"{pipeline}.reprocess"), definition, suite, settings, start, end, wait_seconds=wait_seconds)
+    done = reprocess(
+        session(f"{pipeline}.reprocess"), definition, suite, settings, start, end, wait_seconds=wait_seconds
+    )
     rows = [("bronze rows read", done.bronze_rows), ("silver rows", done.silver_rows)]
     rows += [(f"batch_{name} rows", count) for name, count in done.batch_rows.items()]
     rows += [("covered through segment", done.covered_segment), ("seconds", f"{done.seconds:.1f}")]

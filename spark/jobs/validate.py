@@ -26,10 +26,16 @@ def main(
     silver = session(f"{pipeline}.validate").read.format("delta").load(tables_of(definition, settings).silver.uri)
     checked = validate(between(silver, start, end), suite)
     rows = [("passed" if c.success else "FAILED", c.expectation, c.unexpected, c.observed) for c in checked]
-    show(f"{pipeline} [{start}, {end}) against {definition.suite}", ["result", "expectation", "unexpected", "observed"], rows)
+    show(
+        f"{pipeline} [{start}, {end}) against {definition.suite}",
+        ["result", "expectation", "unexpected", "observed"],
+        rows,
+    )
     failed = [c for c in checked if not c.success]
     if failed:
-        raise QualityGateError(f"{len(failed)} of {len(checked)} expectations failed: " + ", ".join(c.expectation for c in failed))
+        raise QualityGateError(
+            f"{len(failed)} of {len(checked)} expectations failed: " + ", ".join(c.expectation for c in failed)
+        )
 
 
 run_job(main)

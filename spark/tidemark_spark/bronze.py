@@ -32,7 +32,9 @@ class BronzeSink:
     ``checkpoint_id`` gives the id that Spark keeps in the query's checkpoint: it is lost with it.
     """
 
-    def __init__(self, pipeline: Pipeline, settings: Settings, checkpoint_id: Callable[[], str], clock: Clock = utc_now) -> None:
+    def __init__(
+        self, pipeline: Pipeline, settings: Settings, checkpoint_id: Callable[[], str], clock: Clock = utc_now
+    ) -> None:
         self._pipeline = pipeline
         self._writer = OnceWriter(tables_of(pipeline, settings).bronze, settings)
         self._checkpoint_id = checkpoint_id

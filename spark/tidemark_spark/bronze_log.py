@@ -120,7 +120,9 @@ class _Reader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
     def _within(self, snapshot: DeltaTable, after: int, newest: int) -> int:
         """The last ingest_batch that keeps the batch within the limit, and at least the next one."""
-        files = pa.table(snapshot.get_add_actions(flatten=True)).select(["num_records", "min.ingest_batch", "max.ingest_batch"])
+        files = pa.table(snapshot.get_add_actions(flatten=True)).select(
+            ["num_records", "min.ingest_batch", "max.ingest_batch"]
+        )
         files = files.filter(pc.greater(files["max.ingest_batch"], after)).sort_by("min.ingest_batch")
         total, through = 0, after
         for rows, low, high in zip(*(column.to_pylist() for column in files.columns), strict=True):
@@ -137,7 +139,9 @@ class _Reader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 def _markers(rows: pa.Table) -> pa.Table:
     counted = rows.group_by(["ingest_batch", "segment", "ingest_time", "ingest_date"]).aggregate([([], "count_all")])
     columns = {
-        field.name: counted[field.name] if field.name in counted.column_names else pa.nulls(counted.num_rows, field.type)
+        field.name: counted[field.name]
+        if field.name in counted.column_names
+        else pa.nulls(counted.num_rows, field.type)
         for field in BRONZE_SCHEMA
     }
     return pa.table({**columns, "records": counted["count_all"]}).cast(_ARROW_SCHEMA)

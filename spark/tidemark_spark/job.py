@@ -44,5 +44,7 @@ def show(title: str, columns: list[str], rows: list[tuple[object, ...]]) -> None
     """Print a table."""
     table = RichTable(*columns, title=title, title_justify="left")
     for row in rows:
-        table.add_row(*(f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value) for value in row))
+        table.add_row(
+            *(f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value) for value in row)
+        )
     Console(width=140).print(table)

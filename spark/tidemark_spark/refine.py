@@ -18,7 +18,7 @@ from tidemark.definition import Pipeline, Rollup
 from tidemark.delta import NOTHING, OnceWriter, open_table
 from tidemark.quality import Suite
 from tidemark.settings import Settings
-from tidemark.tables import QUARANTINE_SCHEMA, REFINE_LOG_SCHEMA, speed_schema, tables_of, silver_schema
+from tidemark.tables import QUARANTINE_SCHEMA, REFINE_LOG_SCHEMA, silver_schema, speed_schema, tables_of
 from tidemark_spark.bronze_log import BRONZE_LOG_FORMAT, BronzeLogSource
 from tidemark_spark.parse import event_key, parse, record_key
 from tidemark_spark.rollups import partial_aggregates

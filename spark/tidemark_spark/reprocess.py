@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from tidemark.definition import Pipeline, Rollup
-from tidemark.delta import NOTHING, open_table, position, replace_dates, seal
+from tidemark.delta import open_table, position, replace_dates, seal
 from tidemark.errors import CoverageError
 from tidemark.quality import Suite
 from tidemark.settings import Settings
@@ -149,7 +149,9 @@ def _batch_rows(
 ) -> pa.Table:
     """Partial aggregates of the slice, and one marker row a date that states its coverage."""
     schema = batch_schema(pipeline, rollup)
-    partials = partial_aggregates(events, pipeline, rollup, []).withColumn("covered_segment", F.lit(segment).cast("bigint"))
+    partials = partial_aggregates(events, pipeline, rollup, []).withColumn(
+        "covered_segment", F.lit(segment).cast("bigint")
+    )
     dates = [start + timedelta(days=n) for n in range((end - start).days)]
     markers = pa.Table.from_pylist(
         [{"event_date": day, "covered_segment": segment, "ingest_batch": through} for day in dates], schema=schema

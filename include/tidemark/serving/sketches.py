@@ -48,7 +48,10 @@ def _merge_kll(states: list[bytes]) -> bytes:
 
 def _estimate(states: pa.Array) -> pa.Array:
     return pa.array(
-        [None if state is None else round(hll_sketch.deserialize(state).get_estimate()) for state in states.to_pylist()],
+        [
+            None if state is None else round(hll_sketch.deserialize(state).get_estimate())
+            for state in states.to_pylist()
+        ],
         pa.int64(),
     )
 
