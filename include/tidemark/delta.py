@@ -1,8 +1,9 @@
 """Delta tables by delta-rs: creating them, reading positions, and appending exactly once.
 
-Delta's transaction identifiers carry the coordinate (SetTransaction of the Delta protocol). delta-rs fails a commit when
-a concurrent one wrote the same identifier, which makes every position a compare-and-set: two drivers on one table, or a
-seal beside an ingest, cannot both commit from one state. On a local disk and on S3 alike commits are put-if-absent.
+Delta's transaction identifiers carry the coordinate (SetTransaction of the Delta protocol). delta-rs fails a commit
+when a concurrent one wrote the same identifier, which makes every position a compare-and-set: two drivers on one table,
+or a seal beside an ingest, cannot both commit from one state. On a local disk and on S3 alike commits are
+put-if-absent.
 """
 
 from collections.abc import Callable, Mapping

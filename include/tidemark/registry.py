@@ -1,4 +1,4 @@
-"""Finds the pipelines: every module of ``tidemark.pipelines`` that holds a ``Pipeline``, and any folder named in settings."""
+"""Finds the pipelines: in every module of ``tidemark.pipelines``, and in any folder named in settings."""
 
 import importlib
 import importlib.util

@@ -13,7 +13,7 @@ LOCAL_MASTER = "local[2]"
 
 
 def spark_conf(settings: Settings) -> dict[str, str]:
-    """Settings of every Tidemark session. Small-cluster defaults: Spark's own 200 and Delta's 50 partitions cost seconds."""
+    """Settings of every Tidemark session, for small ones: Spark's own 200 and Delta's 50 partitions cost seconds."""
     jars = sorted(settings.jars_dir.glob("*.jar"))
     if not jars:
         raise PreconditionError(f"there are no Delta jars in {settings.jars_dir}: run `tidemark jars`")
@@ -28,7 +28,7 @@ def spark_conf(settings: Settings) -> dict[str, str]:
             "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
         ),
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
-        # A batch only to advance the watermark costs as much as one with rows, and evicts state that the next one evicts.
+        # A batch only to advance the watermark costs as much as one with rows, and evicts what the next one evicts.
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
         "spark.sql.streaming.metricsEnabled": "false",
         "spark.sql.execution.arrow.pyspark.enabled": "true",

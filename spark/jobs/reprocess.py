@@ -25,7 +25,7 @@ def main(
     done = reprocess(
         session(f"{pipeline}.reprocess"), definition, suite, settings, start, end, wait_seconds=wait_seconds
     )
-    rows = [("bronze rows read", done.bronze_rows), ("silver rows", done.silver_rows)]
+    rows: list[tuple[str, object]] = [("bronze rows read", done.bronze_rows), ("silver rows", done.silver_rows)]
     rows += [(f"batch_{name} rows", count) for name, count in done.batch_rows.items()]
     rows += [("covered through segment", done.covered_segment), ("seconds", f"{done.seconds:.1f}")]
     show(f"reprocessed {pipeline} [{start}, {end})", ["what", "figure"], rows)

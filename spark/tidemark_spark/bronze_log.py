@@ -124,7 +124,8 @@ class _Reader(DataSourceStreamReader, SupportsTriggerAvailableNow):
             ["num_records", "min.ingest_batch", "max.ingest_batch"]
         )
         files = files.filter(pc.greater(files["max.ingest_batch"], after)).sort_by("min.ingest_batch")
-        total, through = 0, after
+        total: int = 0
+        through: int = after
         for rows, low, high in zip(*(column.to_pylist() for column in files.columns), strict=True):
             total += rows
             if total > self._max_records and through > after:

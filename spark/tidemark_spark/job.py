@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 
 import typer
@@ -21,7 +21,7 @@ def run_job(main: Callable[..., None]) -> None:
     try:
         app()
     except TidemarkError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        typer.echo(f"error: {error}", err=True)
         sys.exit(1)
 
 
@@ -40,7 +40,7 @@ def parse_range(start: str, end: str) -> tuple[date, date]:
     return first, last
 
 
-def show(title: str, columns: list[str], rows: list[tuple[object, ...]]) -> None:
+def show(title: str, columns: list[str], rows: Sequence[tuple[object, ...]]) -> None:
     """Print a table."""
     table = RichTable(*columns, title=title, title_justify="left")
     for row in rows:

@@ -1,7 +1,7 @@
 """The refine stream: bronze to silver, quarantine, the speed tables and the refine log.
 
-Each table is committed by itself, with its position; a replay, or a restart from a lost checkpoint, gives each table the
-rows that lie beyond its own position. Deduplication keeps the first copy of a key in log order, for the pipeline's
+Each table is committed by itself, with its position; a replay, or a restart from a lost checkpoint, gives each table
+the rows that lie beyond its own position. Deduplication keeps the first copy of a key in log order, for the pipeline's
 horizon of ingest time; ingest time never goes back along the log, so that its watermark drops no row.
 """
 

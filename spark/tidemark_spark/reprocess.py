@@ -116,7 +116,7 @@ def reprocess(
 
 
 def _candidate_batches(tables: Tables, settings: Settings, start: date, end: date, segment: int) -> str:
-    """Which ingest_batches can hold events of the dates: those of silver's rows there, and those with quarantined rows."""
+    """Which ingest_batches can hold events of the dates: those of silver's rows there, and those with quarantine."""
     silver = _files(open_table(tables.silver, settings))
     dates = silver["partition.event_date"]
     of_dates = pc.and_(pc.greater_equal(dates, pa.scalar(start)), pc.less(dates, pa.scalar(end)))

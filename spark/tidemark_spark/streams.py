@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pyarrow.dataset as ds
 from pyspark.sql import SparkSession
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.query import StreamingQuery
+from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from tidemark.definition import Pipeline
 from tidemark.delta import NOTHING, open_table, position
@@ -22,7 +23,7 @@ def checkpoint_location(pipeline: Pipeline, stream: str, settings: Settings) -> 
 
 
 def resume_position(pipeline: Pipeline, settings: Settings) -> str:
-    """Where an ingest without a checkpoint starts: after each shard's last record in bronze, or where the definition says."""
+    """Where an ingest without a checkpoint starts: after each shard's last record in bronze, or as defined."""
     snapshot = open_table(tables_of(pipeline, settings).bronze, settings)
     if position(snapshot, INGEST_APP) == NOTHING:
         return pipeline.source.starting_position
@@ -75,7 +76,7 @@ def start_refine(
     return _trigger(writer, settings, available_now=available_now).start()
 
 
-def _trigger(writer, settings: Settings, *, available_now: bool):  # type: ignore[no-untyped-def]
+def _trigger(writer: DataStreamWriter, settings: Settings, *, available_now: bool) -> DataStreamWriter:
     if available_now:
         return writer.trigger(availableNow=True)
     return writer.trigger(processingTime=f"{int(settings.trigger_seconds * 1000)} milliseconds")

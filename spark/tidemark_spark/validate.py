@@ -25,13 +25,13 @@ def validate(rows: DataFrame, suite: Suite) -> list[Checked]:
     """Run every expectation of the suite on the rows.
 
     Raises:
-        ExpectationError: an expectation could not be evaluated at all, which is neither success nor failure (with Spark's
-            ANSI mode on, a type mismatch comes back as a failure with exception information).
+        ExpectationError: an expectation could not be evaluated at all, which is neither success nor failure (with
+            Spark's ANSI mode on, a type mismatch comes back as a failure with exception information).
     """
     import great_expectations as gx  # takes seconds to import, and only this job needs it
 
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]  # it reads a plain dict
     gx_suite = context.suites.add(
         gx.ExpectationSuite(name=suite.name, expectations=list(suite.content["expectations"]))
     )
@@ -47,6 +47,8 @@ def validate(rows: DataFrame, suite: Suite) -> list[Checked]:
     checked, broken = [], []
     for result in results:
         config = result.expectation_config
+        if config is None:
+            raise ExpectationError(f"suite {suite.name!r}: Great Expectations gave a result without its expectation")
         name = f"{config.type}({config.kwargs.get('column', '')})"
         raised = [info for info in _exceptions(result.exception_info) if info.get("raised_exception")]
         if raised:

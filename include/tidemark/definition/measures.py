@@ -237,7 +237,7 @@ class ApproxDistinct(Measure):
 
 @dataclass(frozen=True, config=_CONFIG)
 class Quantile(Measure):
-    """Approximate quantile of the values that are not null, by rank ``0 <= q <= 1`` (KLL, Apache DataSketches, k = 200)."""
+    """Approximate quantile of the values that are not null, by rank ``0 <= q <= 1`` (DataSketches' KLL, k = 200)."""
 
     column: str
     q: float

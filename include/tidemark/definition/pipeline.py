@@ -52,7 +52,7 @@ class KinesisStream:
 
 @dataclass(frozen=True, config=_CONFIG)
 class Rollup:
-    """An aggregate by some columns over windows of event time. Grain of its tables: one row a key and pane, at least."""
+    """An aggregate by columns over windows of event time. Grain of its tables: at least one row a key and pane."""
 
     name: str
     by: Sequence[str]

@@ -1,7 +1,7 @@
 """Windows over event time, and the panes that they are made of.
 
 A tumbling window is one pane. A sliding window of length L that starts every S is made of L/S panes of length S
-(Li et al., "No pane, no gain", SIGMOD Record 2005); panes are what the tables keep, windows are made of them when read::
+(Li et al., "No pane, no gain", SIGMOD Record 2005); tables keep panes, windows are made of them when read::
 
     panes    |--S--|--S--|--S--|--S--|
     windows  [-------- L = 3 S ------)

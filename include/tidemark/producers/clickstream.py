@@ -26,8 +26,8 @@ def events(
 ) -> Iterator[dict[str, Any] | bytes]:
     """``limit`` records (endless without), the same for the same seed; a broken one comes as raw bytes.
 
-    Event time runs at ``per_second`` events a second from ``start``. Rates are shares of all records: a duplicate repeats
-    one of the last 1,000 events, a late one is 1 to 48 hours old, an out-of-order one up to a minute.
+    Event time runs at ``per_second`` events a second from ``start``. Rates are shares of all records: a duplicate
+    repeats one of the last 1,000 events, a late one is 1 to 48 hours old, an out-of-order one up to a minute.
     """
     randomness = random.Random(seed)
     recent: deque[dict[str, Any]] = deque(maxlen=1000)

@@ -45,7 +45,7 @@ def events(limit: int | None = None) -> Iterator[dict[str, Any]]:
     frame = frame if limit is None else frame.head(limit)
     times = frame["scheduled_departure"].dt.strftime("%Y-%m-%dT%H:%M:%SZ")
     frame = frame.assign(scheduled_departure=times).astype(object)
-    frame = frame.where(frame.notna(), None)
+    frame = frame.where(frame.notna(), None)  # type: ignore[call-overload]  # the stubs know no None
     names = list(frame.columns)
     for row in frame.itertuples(index=False, name=None):
         yield dict(zip(names, row, strict=True))

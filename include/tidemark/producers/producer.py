@@ -35,7 +35,7 @@ class Produced:
     done: bool = field(default=False)
 
 
-class _Unacknowledged(Exception):
+class _UnacknowledgedError(Exception):
     """Some records of a call were throttled or failed; they are put again."""
 
 
@@ -149,7 +149,7 @@ def _put(client: "KinesisClient", stream: str, records: list[dict[str, Any]], pr
     pending = records
 
     @retry(
-        retry=retry_if_exception_type(_Unacknowledged),
+        retry=retry_if_exception_type(_UnacknowledgedError),
         stop=stop_after_attempt(10),
         wait=wait_random_exponential(multiplier=0.05, max=2),
         reraise=True,
@@ -162,7 +162,7 @@ def _put(client: "KinesisClient", stream: str, records: list[dict[str, Any]], pr
         produced.retried += len(failed)
         pending = failed
         if failed:
-            raise _Unacknowledged(f"{len(failed)} records were not acknowledged")
+            raise _UnacknowledgedError(f"{len(failed)} records were not acknowledged")
 
     attempt()
     produced.bytes += sum(len(record["Data"]) for record in records)

@@ -24,8 +24,9 @@ def serving_sql(
 ) -> str:
     """One SELECT over the relations ``batch`` and ``speed``. Grain: one row a key and window that has an event.
 
-    Columns: the keys, ``window_start``, ``window_end`` (exclusive), the measures, ``final`` (the watermark has passed the
-    window's end), ``newest_event`` and ``newest_arrival``. ``layer`` restricts the answer to what one layer contributes.
+    Columns: the keys, ``window_start``, ``window_end`` (exclusive), the measures, ``final`` (the watermark has passed
+    the window's end), ``newest_event`` and ``newest_arrival``. ``layer`` restricts the answer to what one layer
+    contributes.
     """
     schema = pipeline.events
     states = rollup.states(schema)
