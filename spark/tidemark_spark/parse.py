@@ -62,7 +62,7 @@ def _reasons(pipeline: Pipeline, suite: Suite) -> list[Column]:
     def reason(name: str, when: str) -> Column:
         return F.when(F.expr(when), F.lit(name))
 
-    parsed = "(_text IS NOT NULL AND _raw._corrupt IS NULL)"
+    parsed = "(_raw IS NOT NULL AND _raw._corrupt IS NULL)"
     reasons = [
         reason("not_utf8", "_text IS NULL"),
         reason("unparseable_json", "_text IS NOT NULL AND (_raw._corrupt IS NOT NULL OR _raw IS NULL)"),

@@ -1,79 +1,33 @@
 """Bronze through refine and reprocess on real Delta tables, checked against recomputations in plain Python."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from layers import kinesis_records, make_tables, read
 from pyspark.sql import SparkSession
 
-from tidemark.definition import Pipeline
-from tidemark.delta import create_tables, open_table, position, seal
+from tidemark.delta import open_table, position, seal
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.producers.clickstream import events
 from tidemark.quality import load_suite
 from tidemark.serving import answer, pin
 from tidemark.settings import Settings
-from tidemark.tables import INGEST_APP, REFINE_APP, Table, tables_of
+from tidemark.tables import INGEST_APP, REFINE_APP, tables_of
 from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.refine import RefineSink, bronze_stream, refined_rows
 from tidemark_spark.reprocess import reprocess
 
 ROLLUP = clickstream.rollup("activity")
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    made = Settings(lake_uri=str(tmp_path / "lake"), state_uri=str(tmp_path / "state"))
-    create_tables(tables_of(clickstream, made), made)
-    return made
-
-
-def records(source: Iterator[dict[str, Any] | bytes], start: int = 0) -> pa.Table:
-    rows = [
-        {
-            "data": event if isinstance(event, bytes) else orjson.dumps(event),
-            "partition_key": str(n),
-            "stream": "clickstream",
-            "shard_id": f"shardId-{n % 2:012d}",
-            "sequence_number": f"{10**55 + start + n}",
-            "sub_sequence_number": 0,
-            "approximate_arrival_timestamp": datetime(2026, 1, 2, tzinfo=UTC),
-        }
-        for n, event in enumerate(source)
-    ]
-    return pa.Table.from_pylist(rows).cast(
-        pa.schema(
-            [
-                ("data", pa.binary()),
-                *((n, pa.string()) for n in ("partition_key", "stream", "shard_id", "sequence_number")),
-                ("sub_sequence_number", pa.int64()),
-                ("approximate_arrival_timestamp", pa.timestamp("us", tz="UTC")),
-            ]
-        )
-    )
-
-
-def refine(spark: SparkSession, settings: Settings, pipeline: Pipeline = clickstream, checkpoint: str = "refine") -> None:
-    """Run the refine stream over all there is, then stop."""
-    suite = load_suite(pipeline, settings)
-    query = (
-        refined_rows(bronze_stream(spark, pipeline, settings), pipeline, suite)
-        .writeStream.foreachBatch(RefineSink(pipeline, settings))
-        .option("checkpointLocation", f"{settings.state_uri}/{checkpoint}")
-        .trigger(availableNow=True)
-        .start()
-    )
-    query.awaitTermination()
-
-
-def read(table: Table, settings: Settings) -> pa.Table:
-    return open_table(table, settings).to_pyarrow_dataset().to_table()
+@pytest.fixture(autouse=True)
+def tables(settings: Settings) -> None:
+    make_tables(clickstream, settings)
 
 
 def golden(bronze: pa.Table) -> tuple[dict[str, dict[str, Any]], int, int]:
@@ -112,14 +66,14 @@ def served(settings: Settings) -> dict[tuple[str, datetime], tuple[int, Decimal]
 
 
 def test_serving_equals_a_recomputation_before_and_after_a_reprocess_and_with_later_events(
-    spark: SparkSession, settings: Settings
+    spark: SparkSession, settings: Settings, refine: Callable[..., None]
 ) -> None:
     tables = tables_of(clickstream, settings)
     sink = BronzeSink(clickstream, settings, lambda: "query-1")
     source = list(events(3000, seed=7, per_second=0.2))
     for batch_id, start in enumerate(range(0, 2000, 500)):
-        assert sink.write(records(iter(source[start : start + 500]), start), batch_id)
-    refine(spark, settings)
+        assert sink.write(kinesis_records(iter(source[start : start + 500]), start), batch_id)
+    refine(clickstream)
 
     bronze = read(tables.bronze, settings)
     kept, broken, duplicates = golden(bronze)
@@ -139,8 +93,8 @@ def test_serving_equals_a_recomputation_before_and_after_a_reprocess_and_with_la
     assert set(partitions["segment"].to_pylist()) == {0}
 
     for batch_id, start in enumerate(range(2000, 3000, 500), start=4):
-        sink.write(records(iter(source[start : start + 500]), start), batch_id)
-    refine(spark, settings)
+        sink.write(kinesis_records(iter(source[start : start + 500]), start), batch_id)
+    refine(clickstream)
     kept, broken, duplicates = golden(read(tables.bronze, settings))
     assert set(read(tables.bronze, settings)["segment"].to_pylist()) == {0, 1}
     assert served(settings) == expected_activity(kept)
@@ -150,15 +104,15 @@ def test_serving_equals_a_recomputation_before_and_after_a_reprocess_and_with_la
     assert read(tables.silver, settings).num_rows == len(kept)
 
 
-def test_a_lost_refine_checkpoint_loses_and_doubles_nothing(spark: SparkSession, settings: Settings) -> None:
+def test_a_lost_refine_checkpoint_loses_and_doubles_nothing(settings: Settings, refine: Callable[..., None]) -> None:
     tables = tables_of(clickstream, settings)
     sink = BronzeSink(clickstream, settings, lambda: "query-1")
     source = list(events(1000, seed=3, per_second=0.2))
-    sink.write(records(iter(source[:600])), 0)
-    refine(spark, settings, checkpoint="first")
+    sink.write(kinesis_records(iter(source[:600])), 0)
+    refine(clickstream, checkpoint="first")
     # The second batch repeats events whose first copy only the lost state knew.
-    sink.write(records(iter(source[500:1000]), 600), 1)
-    refine(spark, settings, checkpoint="second")
+    sink.write(kinesis_records(iter(source[500:1000]), 600), 1)
+    refine(clickstream, checkpoint="second")
     kept, broken, _ = golden(read(tables.bronze, settings))
     assert read(tables.silver, settings).num_rows == len(kept)
     assert read(tables.quarantine, settings).num_rows == broken
@@ -169,11 +123,11 @@ def test_a_lost_refine_checkpoint_loses_and_doubles_nothing(spark: SparkSession,
 
 def test_a_replayed_ingest_batch_is_written_once_and_a_new_query_goes_on_counting(settings: Settings) -> None:
     tables = tables_of(clickstream, settings)
-    batch = records(events(10))
+    batch = kinesis_records(events(10))
     assert BronzeSink(clickstream, settings, lambda: "first").write(batch, 0)
     assert not BronzeSink(clickstream, settings, lambda: "first").write(batch, 0)
     assert read(tables.bronze, settings).num_rows == 10
-    BronzeSink(clickstream, settings, lambda: "after the checkpoint was lost").write(records(events(5), 10), 0)
+    BronzeSink(clickstream, settings, lambda: "after the checkpoint was lost").write(kinesis_records(events(5), 10), 0)
     assert position(open_table(tables.bronze, settings), INGEST_APP) == 1
     assert sorted(set(read(tables.bronze, settings)["ingest_batch"].to_pylist())) == [0, 1]
 
@@ -182,11 +136,11 @@ def test_no_row_enters_a_segment_after_it_was_sealed(settings: Settings) -> None
     tables = tables_of(clickstream, settings)
     assert seal(tables, settings) == -1
     sink = BronzeSink(clickstream, settings, lambda: "q")
-    sink.write(records(events(3)), 0)
-    sink.write(records(events(3), 3), 1)
+    sink.write(kinesis_records(events(3)), 0)
+    sink.write(kinesis_records(events(3), 3), 1)
     assert seal(tables, settings) == 0
     assert seal(tables, settings) == 0, "an empty open segment is not sealed"
-    sink.write(records(events(3), 6), 2)
+    sink.write(kinesis_records(events(3), 6), 2)
     bronze = read(tables.bronze, settings)
     by_batch = dict(zip(bronze["ingest_batch"].to_pylist(), bronze["segment"].to_pylist(), strict=True))
     assert by_batch == {0: 0, 1: 0, 2: 1}

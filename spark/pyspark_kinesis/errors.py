@@ -1,0 +1,44 @@
+"""The one error tree of the source. Every message names the remedy."""
+
+
+class KinesisSourceError(Exception):
+    """Anything this source refuses or cannot do; the message says what to do about it."""
+
+
+class OptionError(KinesisSourceError):
+    """An option is unknown, missing, malformed or contradicts another one."""
+
+
+class StreamNotFoundError(KinesisSourceError):
+    """The stream does not exist in that account and region."""
+
+
+class AccessError(KinesisSourceError):
+    """Credentials are missing, wrong, expired, or lack a permission."""
+
+
+class EndpointError(KinesisSourceError):
+    """The endpoint did not answer, or kept failing for longer than the source's patience."""
+
+
+class RequestRefusedError(KinesisSourceError):
+    """The service refused a request for a reason that a repetition does not change."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[type["RequestRefusedError"], tuple[str, str]]:
+        return type(self), (self.code, str(self))
+
+
+class IteratorExpiredError(KinesisSourceError):
+    """A shard iterator is older than five minutes; ask for a new one from the position it stood for."""
+
+
+class DataLossError(KinesisSourceError):
+    """Records between a recorded position and now are gone, or differ from what was recorded."""
+
+
+class LedgerError(KinesisSourceError):
+    """The ledger cannot be read or written, or belongs to another history than the checkpoint."""

@@ -1,0 +1,97 @@
+"""Positions in a shard, and which shards may be read when.
+
+A position is a plain string, so that offsets and ledger files stay readable JSON:
+
+===================  ==========================================================
+``TRIM_HORIZON``     before the oldest record that the stream still holds
+``@1700000000.123``  before the first record that arrived at or after that time (epoch seconds)
+``4966…``            after the record of that sequence number
+``SHARD_END``        after the last record of a closed shard
+===================  ==========================================================
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+TRIM_HORIZON = "TRIM_HORIZON"
+SHARD_END = "SHARD_END"
+LATEST = "LATEST"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard as ListShards describes it. ``parents``: none, one (a split) or two (a merge)."""
+
+    shard_id: str
+    parents: tuple[str, ...] = ()
+
+
+def at_time(epoch_seconds: float) -> str:
+    """The position before the first record that arrived at or after a time (milliseconds are kept)."""
+    return f"@{epoch_seconds:.3f}"
+
+
+def is_position(text: str) -> bool:
+    """Whether a text is a position."""
+    if text in (TRIM_HORIZON, SHARD_END):
+        return True
+    if text.startswith("@"):
+        return text[1:].replace(".", "", 1).isascii() and text[1:].replace(".", "", 1).isdigit()
+    return text.isascii() and text.isdigit()
+
+
+def iterator_arguments(position: str) -> dict[str, str | float]:
+    """What GetShardIterator is asked for a position. ``SHARD_END`` has no iterator: ValueError."""
+    if position == TRIM_HORIZON:
+        return {"ShardIteratorType": "TRIM_HORIZON"}
+    if position.startswith("@"):
+        return {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": float(position[1:])}
+    if position == SHARD_END:
+        raise ValueError("the end of a shard has no iterator")
+    return {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": position}
+
+
+def readable(shards: Iterable[Shard], positions: Mapping[str, str]) -> list[str]:
+    """Ids of the shards that may be read now: unfinished, and every parent that is still known is drained.
+
+    A parent that the stream no longer lists has aged out with all its records, so it holds nobody back.
+    """
+    shards = list(shards)
+    listed = {shard.shard_id for shard in shards}
+    return [
+        shard.shard_id
+        for shard in shards
+        if positions.get(shard.shard_id) not in (None, SHARD_END)
+        and all(
+            positions.get(parent) == SHARD_END for parent in shard.parents if parent in listed or parent in positions
+        )
+    ]
+
+
+def advance(shards: Iterable[Shard], positions: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Positions over the shards that are listed now, and the ids of unfinished shards that vanished.
+
+    Shards that are new start at TRIM_HORIZON. A drained shard is remembered for as long as the stream lists it, so that
+    it is not taken for a new one; an unfinished one that is no longer listed stays in neither result but the second.
+    """
+    listed = [shard.shard_id for shard in shards]
+    lost = [shard for shard, position in positions.items() if shard not in set(listed) and position != SHARD_END]
+    return {shard: positions.get(shard, TRIM_HORIZON) for shard in listed}, lost
+
+
+def named_but_unread(shards: Iterable[Shard], named: Mapping[str, str]) -> list[str]:
+    """Ids of named shards that are no longer listed and may have held records that were never read.
+
+    Children are read after their parents only. So a vanished shard was drained if all its listed children are named too;
+    without a listed child, all that followed it has aged out as well, and nothing can be said.
+    """
+    shards = list(shards)
+    listed = {shard.shard_id for shard in shards}
+    return sorted(
+        {
+            parent
+            for shard in shards
+            for parent in shard.parents
+            if parent in named and parent not in listed and named[parent] != SHARD_END and shard.shard_id not in named
+        }
+    )

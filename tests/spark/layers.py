@@ -1,0 +1,71 @@
+"""What tests of the layers share: a lake of their own, records as Kinesis gives them, and streams that run once."""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pytest
+from pyspark.sql import SparkSession
+
+from tidemark.definition import Pipeline
+from tidemark.delta import create_tables, open_table
+from tidemark.quality import load_suite
+from tidemark.settings import Settings
+from tidemark.tables import BRONZE_SCHEMA, KINESIS_COLUMNS, Table, tables_of
+from tidemark_spark.refine import RefineSink, bronze_stream, refined_rows
+
+ARRIVAL = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of a lake without tables."""
+    return Settings(lake_uri=str(tmp_path / "lake"), state_uri=str(tmp_path / "state"))
+
+
+def make_tables(pipeline: Pipeline, settings: Settings) -> None:
+    """Create all tables of a pipeline."""
+    create_tables(tables_of(pipeline, settings), settings)
+
+
+def kinesis_records(events: Iterable[dict[str, Any] | bytes], start: int = 0, arrival: datetime = ARRIVAL) -> pa.Table:
+    """Records as the source gives them, on two shards, numbered from ``start``."""
+    rows = [
+        {
+            "data": event if isinstance(event, bytes) else orjson.dumps(event),
+            "partition_key": str(n),
+            "stream": "test",
+            "shard_id": f"shardId-{n % 2:012d}",
+            "sequence_number": f"{10**55 + start + n}",
+            "sub_sequence_number": 0,
+            "approximate_arrival_timestamp": arrival,
+        }
+        for n, event in enumerate(events)
+    ]
+    return pa.Table.from_pylist(rows, schema=pa.schema([BRONZE_SCHEMA.field(name) for name in KINESIS_COLUMNS]))
+
+
+def read(table: Table, settings: Settings) -> pa.Table:
+    """All rows of a table's newest snapshot."""
+    return open_table(table, settings).to_pyarrow_dataset().to_table()
+
+
+@pytest.fixture
+def refine(spark: SparkSession, settings: Settings) -> Callable[..., None]:
+    """Runs the refine stream over all there is, then stops it."""
+
+    def run(pipeline: Pipeline, checkpoint: str = "refine") -> None:
+        suite = load_suite(pipeline, settings)
+        query = (
+            refined_rows(bronze_stream(spark, pipeline, settings), pipeline, suite)
+            .writeStream.foreachBatch(RefineSink(pipeline, settings))
+            .option("checkpointLocation", f"{settings.state_uri}/{checkpoint}")
+            .trigger(availableNow=True)
+            .start()
+        )
+        query.awaitTermination()
+
+    return run
