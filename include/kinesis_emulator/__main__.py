@@ -1,0 +1,52 @@
+"""``kinesis-emulator``: runs the emulator until it is told to stop."""
+
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from aiohttp import web
+
+from kinesis_emulator.api import Options
+from kinesis_emulator.server import Server
+
+
+def serve(
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: any free one.")] = 4567,
+    host: Annotated[str, typer.Option(help="Address to bind to.")] = "127.0.0.1",
+    data_dir: Annotated[Path | None, typer.Option(help="Keep streams and records in this folder.")] = None,
+    limits: Annotated[bool, typer.Option(help="Enforce the limits that a real shard has.")] = False,
+    region: Annotated[str, typer.Option(help="Region in stream ARNs.")] = "us-east-1",
+    create_milliseconds: Annotated[int, typer.Option(help="How long a stream is CREATING.")] = 20,
+    iterator_seconds: Annotated[float, typer.Option(help="How long a shard iterator is valid.")] = 300,
+    max_record_bytes: Annotated[int, typer.Option(help="Largest record, data and partition key.")] = 1024 * 1024,
+    access_key: Annotated[str | None, typer.Option(help="Refuse requests signed with another access key id.")] = None,
+) -> None:
+    """Emulate Kinesis Data Streams. Prints the endpoint once it is ready."""
+    options = Options(region, create_milliseconds, iterator_seconds, max_record_bytes, limits, access_key, data_dir)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        typer.echo(f"error: {host}:{port} cannot be bound ({error.strerror}); end what listens there, or choose --port", err=True)
+        raise typer.Exit(1) from error
+    endpoint = f"http://{host}:{listener.getsockname()[1]}"
+    application = Server(options).application()
+
+    async def ready(_: web.Application) -> None:
+        print(endpoint, flush=True)
+
+    application.on_startup.append(ready)
+    # aiohttp turns SIGINT and SIGTERM into a graceful end.
+    web.run_app(application, sock=listener, print=lambda *_: None, shutdown_timeout=1, access_log=None)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    typer.run(serve)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
