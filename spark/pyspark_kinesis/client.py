@@ -90,18 +90,20 @@ class KinesisClient:
     def __post_init__(self) -> None:
         session = get_session()
         try:
-            self._credentials = session.get_credentials()
+            credentials = session.get_credentials()
             if self.endpoint_url is None:
                 url = session.create_client("kinesis", region_name=self.region).meta.endpoint_url
             else:
                 url = self.endpoint_url
         except BotoCoreError as error:
             raise AccessError(f"the AWS configuration cannot be used ({error}): check AWS_* and ~/.aws") from error
-        if self._credentials is None:
+        if credentials is None:
             raise AccessError(
-                "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (any value for an emulator), a "
+                "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (any value for an "
+                "emulator), a "
                 "profile, or a role, on the driver and on the executors"
             )
+        self._credentials = credentials
         self._url = url.rstrip("/") + "/"
         self._pool = urllib3.PoolManager(num_pools=2, maxsize=_CONNECTIONS, retries=False, timeout=_TIMEOUT)
         self._skew_seconds = 0.0
@@ -151,8 +153,10 @@ class KinesisClient:
             return retrying(self._once, action, orjson.dumps(request))
         except _TransientError as error:
             raise EndpointError(
-                f"{action} at {self._url} kept failing for {patience:.0f} s: {error}. Check that the endpoint is up and "
-                "reachable from the driver and the executors (endpointUrl, region), then restart the query: it resumes "
+                f"{action} at {self._url} kept failing for {patience:.0f} s: {error}. Check that the endpoint is up "
+                "and "
+                "reachable from the driver and the executors (endpointUrl, region), then restart the query: it "
+                "resumes "
                 "where it was"
             ) from error
 
@@ -194,18 +198,21 @@ class KinesisClient:
             raise _TransientError(f"{code}: {message}")
         if code == "ResourceNotFoundException":
             raise StreamNotFoundError(
-                f"the stream does not exist in region {self.region} at {self._url} ({message}): create it, or correct "
+                f"the stream, or its shard, does not exist in region {self.region} at {self._url} ({message}): "
+                "create it, or correct "
                 "streamName or streamARN, region, endpointUrl, or the account of the credentials"
             )
         if code in _ACCESS or status in (401, 403):
             raise AccessError(
-                f"{action} was refused with {code or status} ({message}): check the credentials of the default AWS chain on "
+                f"{action} was refused with {code or status} ({message}): check the credentials of the default AWS "
+                "chain on "
                 "the driver and the executors, the machine's clock, and that they allow kinesis:ListShards, "
                 "kinesis:GetShardIterator and kinesis:GetRecords on the stream"
             )
         if status >= 500:
             raise _TransientError(f"HTTP {status} {code} {message}")
-        raise RequestRefusedError(code, f"{action} was refused with {code or status}: {message} (request: {body[:300]!r})")
+        refusal = f"{action} was refused with {code or status}: {message} (request: {body[:300]!r})"
+        raise RequestRefusedError(code, refusal)
 
     def _watch_clock(self, date: str | None) -> None:
         with contextlib.suppress(TypeError, ValueError):

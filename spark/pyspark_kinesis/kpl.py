@@ -1,8 +1,8 @@
 """Splitting records that the Kinesis Producer Library aggregated.
 
-Source: the KPL's aggregation format: four magic bytes, a protobuf message ``AggregatedRecord``, and the MD5 of that message.
-Fields used: 1 partition_key_table (string, repeated), 3 records (message, repeated); of a record: 1 partition_key_index
-(varint), 3 data (bytes).
+Source: the KPL's aggregation format: four magic bytes, a protobuf message ``AggregatedRecord``, and the MD5 of that
+message. Fields used: 1 partition_key_table (string, repeated), 3 records (message, repeated); of a record:
+1 partition_key_index (varint), 3 data (bytes).
 """
 
 import hashlib

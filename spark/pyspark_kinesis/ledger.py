@@ -5,8 +5,8 @@ Files under the ledger location::
     start.json                       where LATEST was, until a first batch commits
     <run>/<batch>/<shard id>.json    one Entry
 
-``run`` is drawn when a query plans its first batch and travels in Spark's offsets, so that the ledger of a lost checkpoint is
-never taken for the one of a new checkpoint. All files are JSON.
+``run`` is drawn when a query plans its first batch and travels in Spark's offsets, so that the ledger of a lost
+checkpoint is never taken for the one of a new checkpoint. All files are JSON.
 """
 
 import contextlib
@@ -89,7 +89,7 @@ class LocalStore:
             return False
         finally:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(draft)
+                draft.unlink()
         return True
 
     def get(self, path: str) -> bytes | None:
@@ -100,7 +100,7 @@ class LocalStore:
 
     def list(self, folder: str) -> list[str]:
         try:
-            return sorted(name for name in os.listdir(self.root / folder) if not name.startswith("."))
+            return sorted(name for name in (path.name for path in (self.root / folder).iterdir()) if name[0] != ".")
         except FileNotFoundError:
             return []
 
@@ -119,7 +119,8 @@ def open_store(location: str) -> Store:
         return LocalStore(Path(unquote(parts.path)))
     if parts.scheme and "://" in location:
         raise OptionError(
-            f"ledgerLocation {location!r}: only paths and file: URIs are supported; choose a folder that the driver and all "
+            f"ledgerLocation {location!r}: only paths and file: URIs are supported; choose a folder that the driver "
+            "and all "
             "executors share"
         )
     return LocalStore(Path(location))
@@ -146,7 +147,7 @@ class Ledger:
         # Read back even after winning: what counts is what the next reader sees.
         recorded = self.entry(run, batch, shard_id)
         if recorded is None:
-            raise LedgerError(f"the ledger entry of {shard_id} in batch {batch} vanished: is another query using the folder?")
+            raise LedgerError(f"the entry of {shard_id} in batch {batch} vanished: does something else use the folder?")
         return recorded
 
     def entries(self, run: str, batch: int, shard_ids: Iterable[str]) -> dict[str, Entry]:

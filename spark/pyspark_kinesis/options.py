@@ -62,8 +62,8 @@ class Options:
 def parse(options: Mapping[str, str]) -> Options:
     """Options from Spark, whose names are case-insensitive.
 
-    Raises OptionError for a name that is unknown (listing those that are known), a value that does not parse, a required
-    option that is missing, and options that contradict each other.
+    Raises OptionError for a name that is unknown (listing those that are known), a value that does not parse, a
+    required option that is missing, and options that contradict each other.
     """
     given = {name.lower(): str(value) for name, value in options.items()}
     unknown = sorted(set(given) - {name.lower() for name in KNOWN})
@@ -86,7 +86,7 @@ def parse(options: Mapping[str, str]) -> Options:
         region, stream = parts[3], parts[5].removeprefix("stream/")
     ledger = text("ledgerLocation")
     if not ledger:
-        raise OptionError("ledgerLocation is required: the path of a folder that lives as long as the checkpoint location")
+        raise OptionError("ledgerLocation is required: a folder that lives as long as the checkpoint location")
     if text("shardsPerTask") and text("tasks"):
         raise OptionError("shardsPerTask and tasks contradict each other: set one")
     starting, named = _starting(text("startingPosition") or TRIM_HORIZON, text("startingTimestamp"))
@@ -130,7 +130,7 @@ def _starting(position: str, timestamp: str | None) -> tuple[str, dict[str, str]
         named = json.loads(position)
     except ValueError:
         named = None
-    if not isinstance(named, dict) or not all(isinstance(value, str) and is_position(value) for value in named.values()):
+    if not isinstance(named, dict) or not all(isinstance(at, str) and is_position(at) for at in named.values()):
         raise OptionError(
             f"startingPosition {position!r} is none of {TRIM_HORIZON}, {LATEST}, {AT_TIMESTAMP} or a JSON object "
             '{"shardId-…": "sequence number after which to start", …}'

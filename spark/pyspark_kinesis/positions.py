@@ -82,8 +82,8 @@ def advance(shards: Iterable[Shard], positions: Mapping[str, str]) -> tuple[dict
 def named_but_unread(shards: Iterable[Shard], named: Mapping[str, str]) -> list[str]:
     """Ids of named shards that are no longer listed and may have held records that were never read.
 
-    Children are read after their parents only. So a vanished shard was drained if all its listed children are named too;
-    without a listed child, all that followed it has aged out as well, and nothing can be said.
+    Children are read after their parents only. So a vanished shard was drained if all its listed children are named
+    too; without a listed child, all that followed it has aged out as well, and nothing can be said.
     """
     shards = list(shards)
     listed = {shard.shard_id for shard in shards}

@@ -1,0 +1,6 @@
+"""Amazon Kinesis Data Streams as a Spark Structured Streaming source: ``spark.readStream.format("kinesis")``."""
+
+from pyspark_kinesis.errors import KinesisSourceError
+from pyspark_kinesis.source import DefaultSource
+
+__all__ = ["DefaultSource", "KinesisSourceError"]

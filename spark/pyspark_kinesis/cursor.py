@@ -1,0 +1,115 @@
+"""A place in one shard, and reading on from it."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark_kinesis.client import KinesisClient
+from pyspark_kinesis.errors import DataLossError, IteratorExpiredError, RequestRefusedError
+from pyspark_kinesis.options import Options
+from pyspark_kinesis.pace import Pace
+from pyspark_kinesis.positions import SHARD_END, TRIM_HORIZON
+
+# Iterators live five minutes; a younger one than this is worth a try.
+_ITERATOR_SECONDS = 280.0
+MAX_RECORDS_A_CALL = 10_000
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer of GetRecords. ``behind_ms`` is 0 at the tip; ``closed`` means that nothing will ever follow."""
+
+    records: list[dict[str, Any]]
+    behind_ms: int
+    closed: bool
+
+
+class Cursor:
+    """Reads one shard forward, paced, renewing iterators as they expire.
+
+    ``position`` is always exactly after the last record that ``fetch`` gave out.
+    """
+
+    def __init__(
+        self,
+        client: KinesisClient,
+        options: Options,
+        shard_id: str,
+        position: str,
+        *,
+        pace: Pace,
+        iterator: str | None = None,
+        issued_at: float = 0.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.position = position
+        self.iterator = iterator
+        self.issued_at = issued_at
+        self.pace = pace
+        self._client = client
+        self._options = options
+        self._shard_id = shard_id
+        self._sleep = sleep
+
+    def fetch(self, limit: int) -> Page:
+        """The next records, at most ``limit``, moving on behind them."""
+        page, following = self._get(min(limit, MAX_RECORDS_A_CALL))
+        self._move(page, following)
+        return page
+
+    def peek(self) -> Page:
+        """What follows: at most one record, which stays unread. An empty answer moves the iterator on, as it "
+        "should."""
+        page, following = self._get(1)
+        if not page.records:
+            self._move(page, following)
+        return page
+
+    def _move(self, page: Page, following: str | None) -> None:
+        if page.records:
+            self.position = page.records[-1]["SequenceNumber"]
+        if page.closed:
+            self.position = SHARD_END
+        self.iterator, self.issued_at = following, time.time()
+
+    def _get(self, limit: int) -> tuple[Page, str | None]:
+        if time.time() - self.issued_at > _ITERATOR_SECONDS:
+            self.iterator = None
+        if self.iterator is None:
+            self._renew()
+        try:
+            answer = self._call(limit)
+        except IteratorExpiredError:
+            self._renew()
+            answer = self._call(limit)
+        following = answer.get("NextShardIterator")
+        return Page(answer["Records"], int(answer.get("MillisBehindLatest") or 0), following is None), following
+
+    def _call(self, limit: int) -> dict[str, Any]:
+        if wait := self.pace.wait_seconds():
+            self._sleep(wait)
+        self.pace.note()
+        return self._client.records(str(self.iterator), limit)
+
+    def _renew(self) -> None:
+        stream = self._options.stream_arguments
+        try:
+            self.iterator = self._client.iterator(stream, self._shard_id, self.position)
+        except RequestRefusedError as error:
+            message = (
+                f"position {self.position} of {self._shard_id} in {self._options.stream} is refused ({error}): its "
+                "records have "
+                "aged out, or the stream was deleted and created again"
+            )
+            if self._options.fail_on_data_loss:
+                raise DataLossError(
+                    f"{message}. Set failOnDataLoss=false to go on from the oldest record there is, or start over "
+                    "with a new "
+                    "checkpoint location"
+                ) from error
+            logging.getLogger(__name__).warning("%s; going on from the oldest record there is", message)
+            self.position = TRIM_HORIZON
+            self.iterator = self._client.iterator(stream, self._shard_id, self.position)
+        self.issued_at = time.time()

@@ -1,0 +1,288 @@
+"""What the driver does: find out whether there is anything to read, and plan who reads it (docs/adr/0002).
+
+An offset is a dict, and says where the micro-batch that ends with it *starts*, since its true ends are known only once
+it was read: ``{"version", "run", "batch", "reads": {shard: position}, "holds": {shard: position}, "until"?}``. ``reads``
+are the shards of the batch, ``holds`` all others. Where they ended is in the ledger under (run, batch).
+"""
+
+import logging
+import math
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark_kinesis.client import KinesisClient
+from pyspark_kinesis.cursor import Cursor
+from pyspark_kinesis.errors import DataLossError, LedgerError
+from pyspark_kinesis.ledger import Entry, Ledger
+from pyspark_kinesis.options import Options
+from pyspark_kinesis.pace import Pace
+from pyspark_kinesis.positions import LATEST, SHARD_END, Shard, advance, at_time, named_but_unread, readable
+from pyspark_kinesis.reading import KinesisPartition, ShardRead
+
+Offset = dict[str, Any]
+
+_VERSION = 1
+# An idle shard is asked this often: four calls a second would leave other consumers one.
+_IDLE_SECONDS = 0.3
+# A shard that is further behind gets a task of its own.
+_BEHIND_MS = 1_000
+_MAX_TASKS = 32
+_SHARDS_A_TASK = 16
+_THREADS = 16
+
+
+@dataclass
+class _View:
+    """What the planner knows of one shard at its position."""
+
+    cursor: Cursor
+    behind_ms: int = 0
+    has_data: bool = False
+    # Nothing more is wanted of it under Trigger.AvailableNow.
+    done: bool = False
+
+
+class Planner:
+    """Plans the micro-batches of one query; lives in the planner process as long as the query runs."""
+
+    def __init__(
+        self,
+        client: KinesisClient,
+        ledger: Ledger,
+        options: Options,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client = client
+        self._ledger = ledger
+        self._options = options
+        self._sleep = sleep
+        self._pool = ThreadPoolExecutor(_THREADS)
+        self._shards: list[Shard] = []
+        self._listed_at = -math.inf
+        self._positions: dict[str, str] = {}
+        self._views: dict[str, _View] = {}
+        self._paces: dict[str, Pace] = {}
+        # The offset that the positions belong to.
+        self._at: tuple[str, int] | None = None
+        self._until: float | None = None
+
+    def initial(self) -> Offset:
+        """The offset before the first batch. Pins LATEST, so that a restart before any batch loses nothing."""
+        if self._options.starting_position == LATEST:
+            # The first request also shows whether the clocks agree.
+            self._list_shards()
+            self._ledger.pin_start(self._client.now())
+        return {"version": _VERSION, "run": "", "batch": 0, "reads": {}, "holds": {}}
+
+    def freeze(self) -> None:
+        """Trigger.AvailableNow: from here on nothing is wanted that arrives later than now."""
+        self._list_shards()
+        self._until = self._client.now()
+
+    def latest(self, start: Offset) -> Offset:
+        """The offset of the next batch, or ``start`` if there is nothing to read."""
+        self._come_to(start)
+        while True:
+            drained = self._look_around()
+            ready = sorted(
+                (name for name, view in self._views.items() if view.has_data and not view.done),
+                key=lambda name: -self._views[name].behind_ms,
+            )
+            if ready:
+                return self._offset(start, ready[: self._options.max_records])
+            if drained:
+                continue
+            # An answer of "nothing" ends an AvailableNow query: it must be sure.
+            if self._until is None or all(view.done for view in self._views.values()):
+                return start
+            self._sleep(0.05)
+
+    def partitions(self, start: Offset, end: Offset) -> list[KinesisPartition]:
+        """The tasks of the batch between two offsets; the same rows, whenever and wherever it is planned."""
+        if start == end:
+            return []
+        if end.get("version") != _VERSION:
+            raise LedgerError(
+                f"the checkpoint holds offsets of version {end.get('version')}, this release reads version {_VERSION}: "
+                "run the release that wrote them, or start over with a new checkpoint location"
+            )
+        if end["batch"] != start["batch"] + 1 or start["run"] not in ("", end["run"]):
+            raise LedgerError(
+                f"the checkpoint goes from batch {start['batch']} of run {start['run'] or 'none'} to batch "
+                f"{end['batch']} of run "
+                f"{end['run']}: it was edited or mixed up; restore it, or start over with a new checkpoint location"
+            )
+        reads = [self._shard_read(name, position) for name, position in end["reads"].items()]
+        options, limits = self._options, []
+        if options.max_records is not None:
+            limits.append(max(1, options.max_records // len(reads)))
+        if options.max_records_per_shard is not None:
+            limits.append(options.max_records_per_shard)
+        return [
+            KinesisPartition(
+                end["run"],
+                end["batch"],
+                group,
+                max_records=min(limits, default=None),
+                max_bytes=max(1, options.max_bytes // len(reads)),
+                until=end.get("until"),
+            )
+            for group in self._packed(reads)
+        ]
+
+    def commit(self, end: Offset) -> None:
+        """Forget what no replay needs any more. The entries of ``end`` itself are still where the next batch "
+        "starts."""
+        self._ledger.forget_before(end["run"], end["batch"])
+
+    def behind_ms(self) -> dict[str, int]:
+        """Milliseconds behind the tip when last seen, per unfinished shard."""
+        return {name: view.behind_ms for name, view in sorted(self._views.items())}
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _come_to(self, start: Offset) -> None:
+        """Take the positions after ``start``: where its batch began, moved on by what the ledger recorded."""
+        if (key := (start["run"], start["batch"])) == self._at:
+            return
+        if not start["batch"]:
+            self._positions, entries = self._first_positions(), {}
+        else:
+            entries = self._ledger.entries(start["run"], start["batch"], start["reads"])
+            self._positions = {**start["holds"], **start["reads"], **{name: e.end for name, e in entries.items()}}
+        for name, entry in entries.items():
+            self._pace(name).learn(entry.calls)
+            self._views[name] = self._view_after(name, entry, same_target=start.get("until") == self._until)
+        # A shard that handed nothing on is as it was before, so is one that was not read.
+        self._views = {
+            name: view
+            for name, view in self._views.items()
+            if name in entries or (view.cursor.position == self._positions.get(name))
+        }
+        self._at = key
+
+    def _first_positions(self) -> dict[str, str]:
+        """Where each shard starts that exists when the query starts for the first time."""
+        options = self._options
+        position = options.starting_position
+        if position == LATEST:
+            position = at_time(self._ledger.pin_start(self._client.now()))
+        self._list_shards()
+        if unread := named_but_unread(self._shards, options.named):
+            self._lose(unread, "startingPosition names them")
+        return {shard.shard_id: options.named.get(shard.shard_id, position) for shard in self._shards}
+
+    def _view_after(self, name: str, entry: Entry, *, same_target: bool) -> _View:
+        cursor = self._cursor(name, entry.end, entry.iterator, entry.issued_at)
+        reached_tip = not entry.behind_ms and self._until is not None and entry.issued_at >= self._until
+        return _View(
+            cursor,
+            behind_ms=entry.behind_ms,
+            has_data=entry.behind_ms > 0 and entry.end != SHARD_END,
+            done=reached_tip or (entry.at_target and same_target and self._until is not None),
+        )
+
+    def _look_around(self) -> bool:
+        """List and peek what is due. True if a shard turned out drained, so that its children can be looked at."""
+        finished = [n for n, v in self._views.items() if v.cursor.position == SHARD_END]
+        if finished or time.monotonic() - self._listed_at >= self._options.shard_refresh_seconds:
+            self._list_shards()
+        for name in finished:
+            self._positions[name] = SHARD_END
+            del self._views[name]
+        self._positions, lost = advance(self._shards, self._positions)
+        if lost:
+            self._lose(lost, "they were not read to their ends")
+            self._views = {name: view for name, view in self._views.items() if name not in lost}
+        wanted = readable(self._shards, self._positions)
+        for name in wanted:
+            if name not in self._views:
+                self._views[name] = _View(self._cursor(name, self._positions[name]))
+        due = [name for name in wanted if self._is_due(self._views[name])]
+        list(self._pool.map(self._peek, [self._views[name] for name in due]))
+        return any(self._views[name].cursor.position == SHARD_END for name in due)
+
+    def _is_due(self, view: _View) -> bool:
+        if view.has_data or view.done:
+            return False
+        pace = view.cursor.pace
+        if not self._options.max_calls_per_second or view.behind_ms or not pace.calls:
+            return not pace.wait_seconds()
+        return not pace.wait_seconds() and abs(time.time() - pace.calls[-1]) >= _IDLE_SECONDS
+
+    def _peek(self, view: _View) -> None:
+        page = view.cursor.peek()
+        view.behind_ms = page.behind_ms
+        view.has_data = bool(page.records)
+        if self._until is not None:
+            arrivals = [record["ApproximateArrivalTimestamp"] for record in page.records]
+            view.done = arrivals[0] > self._until if arrivals else not page.behind_ms and not page.closed
+
+    def _offset(self, start: Offset, ready: Iterable[str]) -> Offset:
+        chosen = sorted(ready)
+        offset: Offset = {
+            "version": _VERSION,
+            "run": start["run"] or uuid.uuid4().hex,
+            "batch": start["batch"] + 1,
+            "reads": {name: self._positions[name] for name in chosen},
+            "holds": {name: self._positions[name] for name in sorted(self._positions) if name not in set(chosen)},
+        }
+        if self._until is not None:
+            offset["until"] = self._until
+        return offset
+
+    def _shard_read(self, name: str, position: str) -> ShardRead:
+        view = self._views.get(name)
+        if view is None or view.cursor.position != position:
+            return ShardRead(name, position, calls=tuple(self._pace(name).calls))
+        return ShardRead(name, position, view.cursor.iterator, view.cursor.issued_at, tuple(view.cursor.pace.calls))
+
+    def _packed(self, reads: list[ShardRead]) -> list[list[ShardRead]]:
+        """Tasks cost more than small reads: shards near the tip share one, shards that are behind get their own."""
+        if self._options.tasks is not None:
+            return [group for n in range(self._options.tasks) if (group := reads[n :: self._options.tasks])]
+        if self._options.shards_per_task is not None:
+            return _chunks(reads, self._options.shards_per_task)
+        behind = [r for r in reads if (view := self._views.get(r.shard_id)) and view.behind_ms > _BEHIND_MS]
+        near = [r for r in reads if r not in behind]
+        return _chunks(behind, math.ceil(len(behind) / _MAX_TASKS)) + _chunks(near, _SHARDS_A_TASK)
+
+    def _lose(self, shards: list[str], why: str) -> None:
+        message = f"{self._options.stream} no longer lists {', '.join(shards)}, but {why}: records may be lost"
+        if self._options.fail_on_data_loss:
+            raise DataLossError(
+                f"{message}. Set failOnDataLoss=false to go on without them; to keep the rest safe, raise the "
+                "stream's "
+                "retention period"
+            )
+        logging.getLogger(__name__).warning("%s; going on without them", message)
+
+    def _list_shards(self) -> None:
+        self._shards = self._client.shards(self._options.stream_arguments)
+        self._listed_at = time.monotonic()
+
+    def _pace(self, name: str) -> Pace:
+        return self._paces.setdefault(name, Pace(self._options.max_calls_per_second))
+
+    def _cursor(self, name: str, position: str, iterator: str | None = None, issued_at: float = 0.0) -> Cursor:
+        return Cursor(
+            self._client,
+            self._options,
+            name,
+            position,
+            pace=self._pace(name),
+            iterator=iterator,
+            issued_at=issued_at,
+            sleep=self._sleep,
+        )
+
+
+def _chunks(reads: list[ShardRead], size: int) -> list[list[ShardRead]]:
+    return [reads[n : n + size] for n in range(0, len(reads), max(1, size))]

@@ -1,0 +1,175 @@
+"""What a task does: read its shards' parts of a micro-batch, and record where they end before handing on a row."""
+
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+
+import pyarrow as pa
+from pyspark.sql.datasource import InputPartition
+
+from pyspark_kinesis.client import KinesisClient
+from pyspark_kinesis.cursor import MAX_RECORDS_A_CALL, Cursor
+from pyspark_kinesis.errors import DataLossError, LedgerError
+from pyspark_kinesis.ledger import Entry, Ledger
+from pyspark_kinesis.options import Options
+from pyspark_kinesis.pace import Pace
+from pyspark_kinesis.rows import to_arrow
+
+_THREADS = 8
+
+
+@dataclass(frozen=True)
+class ShardRead:
+    """One shard in a micro-batch: where its part starts, and hints that save calls (see ledger.Entry)."""
+
+    shard_id: str
+    start: str
+    iterator: str | None = None
+    issued_at: float = 0.0
+    calls: tuple[float, ...] = ()
+
+
+class KinesisPartition(InputPartition):
+    """What one task reads. The limits are per shard; ``until``: epoch seconds of the last arrival wanted."""
+
+    def __init__(
+        self,
+        run: str,
+        batch: int,
+        reads: list[ShardRead],
+        *,
+        max_records: int | None,
+        max_bytes: int,
+        until: float | None,
+    ) -> None:
+        super().__init__(None)
+        self.run = run
+        self.batch = batch
+        self.reads = reads
+        self.max_records = max_records
+        self.max_bytes = max_bytes
+        self.until = until
+
+
+class PartReader:
+    """Reads the parts of one partition."""
+
+    def __init__(
+        self, client: KinesisClient, ledger: Ledger, options: Options, schema: pa.Schema, part: KinesisPartition
+    ) -> None:
+        self._client = client
+        self._ledger = ledger
+        self._options = options
+        self._schema = schema
+        self._part = part
+
+    def read(self) -> Iterator[pa.RecordBatch]:
+        """All rows, each shard's in order; a shard's rows only after its end is in the ledger.
+
+        A second attempt, a replay after a restart and a second evaluation of the same micro-batch give the same rows.
+        """
+        reads = self._part.reads
+        if len(reads) == 1:
+            yield from self.read_shard(reads[0])
+            return
+        with ThreadPoolExecutor(min(len(reads), _THREADS)) as pool:
+            for done in as_completed([pool.submit(self.read_shard, read) for read in reads]):
+                yield from done.result()
+
+    def read_shard(self, read: ShardRead) -> list[pa.RecordBatch]:
+        """The rows of one shard's part, with its end recorded."""
+        recorded = self._ledger.entry(self._part.run, self._part.batch, read.shard_id)
+        if recorded is None:
+            batches, entry = self._read_on(read)
+            recorded = self._ledger.record(self._part.run, self._part.batch, read.shard_id, entry)
+            if recorded == entry:
+                return batches
+        if recorded.start != read.start:
+            raise LedgerError(
+                f"the ledger says that batch {self._part.batch} of {read.shard_id} starts at {recorded.start}, the "
+                "checkpoint "
+                f"says {read.start}: the two are of different histories. Restore the checkpoint and ledgerLocation "
+                "of one "
+                "moment together, or start over with a new checkpoint location"
+            )
+        return self._read_again(read, recorded)
+
+    def _read_on(self, read: ShardRead) -> tuple[list[pa.RecordBatch], Entry]:
+        """Read to the limits, the tip, the frozen target or the shard's end, whichever is first."""
+        part, cursor = self._part, self._cursor(read)
+        deadline = time.monotonic() + self._options.max_fetch_seconds
+        batches: list[pa.RecordBatch] = []
+        count = size = 0
+        last: str | None = None
+        while True:
+            page = cursor.fetch(MAX_RECORDS_A_CALL if part.max_records is None else part.max_records - count)
+            records, at_target = page.records, False
+            if part.until is not None:
+                wanted = next((n for n, r in enumerate(records) if r["ApproximateArrivalTimestamp"] > part.until), None)
+                if wanted is not None:
+                    records, at_target = records[:wanted], True
+            if records:
+                batches.append(to_arrow(records, self._options.stream, read.shard_id, self._schema))
+                count += len(records)
+                size += batches[-1].column(0).nbytes
+                last = records[-1]["SequenceNumber"]
+            if (
+                page.closed
+                or at_target
+                or not page.behind_ms
+                or count == part.max_records
+                or size >= part.max_bytes
+                or time.monotonic() >= deadline
+            ):
+                break
+        return batches, Entry(
+            start=read.start,
+            end=(last or read.start) if at_target else cursor.position,
+            records=count,
+            last=last,
+            bytes=size,
+            behind_ms=page.behind_ms,
+            at_target=at_target,
+            iterator=None if at_target else cursor.iterator,
+            issued_at=cursor.issued_at,
+            calls=cursor.pace.calls,
+        )
+
+    def _read_again(self, read: ShardRead, recorded: Entry) -> list[pa.RecordBatch]:
+        """Exactly the records of an entry. Raises DataLossError where the stream no longer has them."""
+        cursor = self._cursor(read)
+        batches: list[pa.RecordBatch] = []
+        count, last = 0, None
+        while count < recorded.records:
+            page = cursor.fetch(recorded.records - count)
+            if page.records:
+                batches.append(to_arrow(page.records, self._options.stream, read.shard_id, self._schema))
+                count += len(page.records)
+                last = page.records[-1]["SequenceNumber"]
+            if page.closed or not page.behind_ms:
+                break
+        if (count, last) != (recorded.records, recorded.last):
+            message = (
+                f"batch {self._part.batch} held {recorded.records} records of {read.shard_id} in "
+                f"{self._options.stream} after "
+                f"{recorded.start} through {recorded.last}, but a replay found {count} through {last}: the others "
+                "aged out"
+            )
+            if self._options.fail_on_data_loss:
+                raise DataLossError(f"{message}. Set failOnDataLoss=false to go on without them")
+            logging.getLogger(__name__).warning("%s; going on without them", message)
+        return batches
+
+    def _cursor(self, read: ShardRead) -> Cursor:
+        pace = Pace(self._options.max_calls_per_second, read.calls)
+        return Cursor(
+            self._client,
+            self._options,
+            read.shard_id,
+            read.start,
+            pace=pace,
+            iterator=read.iterator,
+            issued_at=read.issued_at,
+        )
