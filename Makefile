@@ -1,0 +1,48 @@
+# The commands that people type. Everything that they need is installed on first use, from the lock.
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.tidemark-setup
+SOURCES := include spark dags
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast lint types format lock clean
+
+help: ## Show these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Install what the lock says into .venv, and the Delta jars (the other commands do it by themselves)
+
+$(STAMP): requirements.txt pyproject.toml
+	@scripts/setup.sh
+	@touch $@
+
+demo: $(STAMP) ## Run the whole platform on this machine and prove its result (ARGS=--keep leaves it running)
+	@$(BIN)/tidemark demo $(ARGS)
+
+test: $(STAMP) ## Run all tests (ARGS="-k name" chooses)
+	@$(BIN)/pytest $(ARGS)
+
+test-fast: $(STAMP) ## Run the tests that need no Spark, no Airflow and no server
+	@$(BIN)/pytest tests/unit $(ARGS)
+
+lint: $(STAMP) ## Check style, format and the contracts between layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo
+
+types: $(STAMP) ## Check types, strictly
+	@$(BIN)/mypy $(SOURCES)
+
+format: $(STAMP) ## Format the code, and mend what ruff can mend
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+lock: ## Resolve pyproject.toml into requirements.txt, with hashes
+	@scripts/setup.sh uv
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements.txt
+	@echo "requirements.txt is up to date; the next command installs it"
+
+clean: ## Remove what runs made: lake, state, logs, caches (not .venv, not the jars: nothing is downloaded again)
+	@if [ -d .tidemark ]; then find .tidemark -mindepth 1 -maxdepth 1 ! -name jars -exec rm -rf {} +; fi
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache spark-warehouse metastore_db derby.log
+	@find include spark dags tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
