@@ -1,0 +1,87 @@
+"""What the demo shows while it runs: the serving view by origin, split into what each layer contributes."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import duckdb
+from rich.console import Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from tidemark.definition.measures import Dialect
+from tidemark.serving import Snapshot, serving_sql
+
+
+@dataclass(frozen=True)
+class OriginRow:
+    """Departures of one airport so far: by the batch layer, by the speed layer, and merged."""
+
+    origin: str
+    batch: int
+    speed: int
+    merged: int
+    mean_delay: float | None
+
+
+@dataclass(frozen=True)
+class Served:
+    """One answer of the serving view."""
+
+    rows: list[OriginRow]
+    position: int
+    newest_arrival: datetime | None
+
+    @property
+    def freshness_seconds(self) -> float | None:
+        """Age of the newest event in the answer, by its arrival in Kinesis."""
+        return None if self.newest_arrival is None else (datetime.now(UTC) - self.newest_arrival).total_seconds()
+
+
+def serve(snapshot: Snapshot, connection: duckdb.DuckDBPyConnection) -> Served:
+    """Ask the serving view for departures by origin, once merged and once by layer, all of one snapshot."""
+    connection.register("batch", snapshot.batch.to_pyarrow_dataset())
+    connection.register("speed", snapshot.speed.to_pyarrow_dataset())
+    views = {
+        name: serving_sql(snapshot.pipeline, snapshot.rollup, Dialect.DUCKDB, layer=layer)
+        for name, layer in (("merged", None), ("by_batch", "batch"), ("by_speed", "speed"))
+    }
+    parts = " UNION ALL ".join(
+        f"SELECT '{name}' AS layer, origin, departures, mean_delay, newest_arrival FROM ({text})"  # noqa: S608
+        for name, text in views.items()
+    )
+    found = connection.execute(f"""
+        SELECT origin,
+            coalesce(sum(departures) FILTER (layer = 'by_batch'), 0),
+            coalesce(sum(departures) FILTER (layer = 'by_speed'), 0),
+            coalesce(sum(departures) FILTER (layer = 'merged'), 0),
+            sum(mean_delay * departures) FILTER (layer = 'merged') / nullif(sum(departures) FILTER (layer = 'merged'), 0),
+            max(newest_arrival)
+        FROM ({parts}) GROUP BY origin ORDER BY origin
+    """).fetchall()
+    rows = [OriginRow(origin, int(b), int(s), int(m), mean) for origin, b, s, m, mean, _ in found]
+    newest = max((row[5] for row in found), default=None)
+    return Served(rows, snapshot.position, newest)
+
+
+@dataclass
+class Board:
+    """The state that the picture shows."""
+
+    served: Served | None = None
+    put: int = 0
+    phase: str = "starting"
+    notes: list[str] = field(default_factory=list)
+
+    def __rich__(self) -> RenderableType:
+        """The picture: one table and a line on how things stand."""
+        table = RichTable("origin", title="flights.departures_daily, as served", title_justify="left")
+        for name in ("batch part", "speed part", "merged", "mean delay (min)"):
+            table.add_column(name, justify="right")
+        for row in self.served.rows if self.served else []:
+            mean = "" if row.mean_delay is None else f"{row.mean_delay:.2f}"
+            table.add_row(row.origin, f"{row.batch:,}", f"{row.speed:,}", f"{row.merged:,}", mean)
+        fresh = self.served.freshness_seconds if self.served else None
+        position = self.served.position if self.served else -1
+        age = "" if fresh is None else f" · newest event {fresh:.1f} s old"
+        line = Text(f"{self.put:,} records put · position {position}{age} · {self.phase}")
+        return Group(table, line, *(Text(note, style="dim") for note in self.notes[-6:]))

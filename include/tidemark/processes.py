@@ -1,0 +1,67 @@
+"""Child processes that never outlive us: each in a session of its own, ended as a group."""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from tidemark.errors import JobError, PreconditionError
+
+
+class Child:
+    """A long-running command whose output goes to a file."""
+
+    def __init__(self, name: str, command: list[str], log: Path, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=dict(environment),
+                start_new_session=True,
+            )
+
+    def check(self) -> None:
+        """Raise JobError with the log's last lines if the process has ended."""
+        if self.process.poll() is not None:
+            raise JobError(
+                f"{self.name} ended with exit code {self.process.returncode}; the end of {self.log}:\n{tail(self.log)}"
+            )
+
+    def stop(self, grace_seconds: float = 15) -> None:
+        """Ask the whole group to end, then make it; returns when the process is gone. May be called twice."""
+        for sent, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, 10)):
+            try:
+                os.killpg(self.process.pid, sent)
+            except ProcessLookupError:
+                break
+            try:
+                self.process.wait(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                continue
+        self.process.wait()
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    """The last lines of a log that say something: errors first, where there are any."""
+    text = log.read_text(errors="replace").splitlines()
+    telling = [line for line in text if line.startswith("error:") or "Exception" in line or "Error:" in line]
+    return "\n".join((telling or text)[-lines:])
+
+
+def check_port_free(port: int, what: str, option: str, host: str = "127.0.0.1") -> None:
+    """Raise PreconditionError if something listens on a port already."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PreconditionError(
+                f"port {port}, for {what}, is taken: end what listens on {host}:{port}, or choose another with {option}"
+            ) from error
