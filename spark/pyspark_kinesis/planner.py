@@ -1,8 +1,8 @@
 """What the driver does: find out whether there is anything to read, and plan who reads it (docs/adr/0002).
 
-An offset is a dict, and says where the micro-batch that ends with it *starts*, since its true ends are known only once
-it was read: ``{"version", "run", "batch", "reads": {shard: position}, "holds": {shard: position}, "until"?}``. ``reads``
-are the shards of the batch, ``holds`` all others. Where they ended is in the ledger under (run, batch).
+An offset is a dict, and says where the micro-batch that ends with it *starts*, as its true ends are known only once it
+was read: ``{"version", "run", "batch", "reads": {shard: position}, "holds": {shard: position}, "until"?}``. Shards in
+``reads`` are of the batch, those in ``holds`` are not. Where they ended is in the ledger under (run, batch).
 """
 
 import logging
@@ -82,7 +82,8 @@ class Planner:
     def freeze(self) -> None:
         """Trigger.AvailableNow: from here on nothing is wanted that arrives later than now."""
         self._list_shards()
-        self._until = self._client.now()
+        # Arrivals have milliseconds: a record of this very one is not later.
+        self._until = math.ceil(self._client.now() * 1000) / 1000
 
     def latest(self, start: Offset) -> Offset:
         """The offset of the next batch, or ``start`` if there is nothing to read."""
@@ -99,7 +100,8 @@ class Planner:
                 continue
             # An answer of "nothing" ends an AvailableNow query: it must be sure.
             if self._until is None or all(view.done for view in self._views.values()):
-                return start
+                # Spark runs the first batch of a query whatever it is told; so that one pins where the shards start.
+                return start if start["run"] else self._offset(start, [])
             self._sleep(0.05)
 
     def partitions(self, start: Offset, end: Offset) -> list[KinesisPartition]:

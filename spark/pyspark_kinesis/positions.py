@@ -10,6 +10,7 @@ A position is a plain string, so that offsets and ledger files stay readable JSO
 ===================  ==========================================================
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -27,8 +28,8 @@ class Shard:
 
 
 def at_time(epoch_seconds: float) -> str:
-    """The position before the first record that arrived at or after a time (milliseconds are kept)."""
-    return f"@{epoch_seconds:.3f}"
+    """The position before the first record that arrived at or after a time, rounded down to milliseconds."""
+    return f"@{math.floor(epoch_seconds * 1000) / 1000:.3f}"
 
 
 def is_position(text: str) -> bool:

@@ -5,12 +5,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pyspark.sql.types import BinaryType, LongType, StringType, StructField, StructType, TimestampType
 
 from pyspark_kinesis import kpl
 
-SCHEMA = (
-    "data BINARY, partition_key STRING, stream STRING, shard_id STRING, sequence_number STRING, "
-    "sub_sequence_number BIGINT, approximate_arrival_timestamp TIMESTAMP"
+# Built here rather than parsed from DDL: Spark's planner process has no session to parse with.
+SCHEMA = StructType(
+    [
+        StructField("data", BinaryType()),
+        StructField("partition_key", StringType()),
+        StructField("stream", StringType()),
+        StructField("shard_id", StringType()),
+        StructField("sequence_number", StringType()),
+        StructField("sub_sequence_number", LongType()),
+        StructField("approximate_arrival_timestamp", TimestampType()),
+    ]
 )
 
 

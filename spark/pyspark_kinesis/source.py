@@ -25,7 +25,7 @@ class DefaultSource(DataSource):
     def name(cls) -> str:
         return "kinesis"
 
-    def schema(self) -> str:
+    def schema(self) -> StructType:
         # Also the earliest moment at which options can be refused: load() rather than start().
         self._parsed()
         return SCHEMA
@@ -47,8 +47,8 @@ class KinesisStreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     """
 
     def __init__(self, options: Options, schema: StructType) -> None:
-        if schema.simpleString() != StructType.fromDDL(SCHEMA).simpleString():
-            raise OptionError(f"the kinesis source has a schema of its own: drop .schema(…); it is {SCHEMA}")
+        if schema.simpleString() != SCHEMA.simpleString():
+            raise OptionError(f"the kinesis source has a schema of its own, {SCHEMA.simpleString()}: drop .schema(…)")
         self._options = options
         self._schema: pa.Schema = to_arrow_schema(schema, timezone="UTC")
         self._planner: Planner | None = None
