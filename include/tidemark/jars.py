@@ -4,7 +4,6 @@ Spark's own ``--packages`` looks into ~/.m2 first and fails on half-downloaded a
 Spark; called with settings that name Maven Central only and a cache of its own, it does not.
 """
 
-import importlib.util
 import shutil
 import subprocess
 import tempfile
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from tidemark.errors import PreconditionError
 from tidemark.settings import Settings
-from tidemark.spark_conf import java_executable
+from tidemark.spark_conf import java_executable, pyspark_folder
 
 DELTA_ARTIFACT = ("io.delta", "delta-spark_4.2_2.13", "4.4.0")
 _IVY_SETTINGS = """<ivysettings>
@@ -33,10 +32,7 @@ def ensure_jars(settings: Settings, say: Callable[[str], None]) -> list[Path]:
     if present:
         return present
     java = java_executable()
-    spec = importlib.util.find_spec("pyspark")
-    if spec is None or spec.origin is None:
-        raise PreconditionError("pyspark is not installed: run `make setup`")
-    spark_jars = Path(spec.origin).parent / "jars"
+    spark_jars = pyspark_folder() / "jars"
     say(f"Resolving {':'.join(DELTA_ARTIFACT)} (once, about 90 MB) …")
     settings.jars_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.jars_dir.parent, prefix="jars-") as scratch:

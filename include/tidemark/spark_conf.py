@@ -1,5 +1,6 @@
 """Spark's settings and submit commands, without Spark: shared by sessions, the CLI and the DAGs."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -55,6 +56,40 @@ def submit_command(job: str, arguments: list[str], settings: Settings, *, master
     for key, value in spark_conf(settings).items():
         command += ["--conf", f"{key}={value}"]
     return [*command, str(job_path(job, settings)), *arguments]
+
+
+def submit_environment(settings: Settings) -> dict[str, str]:
+    """The environment of a job: this process's, this Python and its Spark, and the settings as the job reads them."""
+    settings_of_job = {
+        "TIDEMARK_PROJECT_DIR": settings.project_dir,
+        "TIDEMARK_HOME": settings.home,
+        "TIDEMARK_LAKE_URI": settings.lake_uri,
+        "TIDEMARK_STATE_URI": settings.state_uri,
+        "TIDEMARK_JARS_DIR": settings.jars_dir,
+        "TIDEMARK_PIPELINES_DIR": settings.pipelines_dir,
+        "TIDEMARK_KINESIS_ENDPOINT_URL": settings.kinesis_endpoint_url,
+        "TIDEMARK_AWS_REGION": settings.aws_region,
+    }
+    return {
+        **os.environ,
+        # pip's spark-submit asks whatever python3 is on the PATH where Spark is.
+        "SPARK_HOME": str(pyspark_folder()),
+        "PYSPARK_PYTHON": sys.executable,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        **{name: str(value) for name, value in settings_of_job.items() if value is not None},
+    }
+
+
+def pyspark_folder() -> Path:
+    """Where PySpark is installed, without importing it.
+
+    Raises:
+        PreconditionError: it is not installed.
+    """
+    spec = importlib.util.find_spec("pyspark")
+    if spec is None or spec.origin is None:
+        raise PreconditionError("pyspark is not installed: run `make setup`")
+    return Path(spec.origin).parent
 
 
 def java_executable() -> str:

@@ -1,6 +1,5 @@
 """The spark-submit jobs, run as the DAGs run them, on real flights."""
 
-import os
 import subprocess
 from collections.abc import Callable
 from itertools import islice
@@ -12,7 +11,7 @@ from tidemark.pipelines.flights import flights
 from tidemark.producers.flights import events
 from tidemark.serving import answer, pin
 from tidemark.settings import Settings
-from tidemark.spark_conf import submit_command
+from tidemark.spark_conf import submit_command, submit_environment
 from tidemark.tables import tables_of
 from tidemark_spark.bronze import BronzeSink
 
@@ -20,9 +19,10 @@ from tidemark_spark.bronze import BronzeSink
 @pytest.fixture
 def run(settings: Settings) -> Callable[..., subprocess.CompletedProcess[str]]:
     def submit(job: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "TIDEMARK_LAKE_URI": settings.lake_uri, "TIDEMARK_STATE_URI": settings.state_uri}
         command = submit_command(job, ["--pipeline", "flights", *arguments], settings)
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+        return subprocess.run(
+            command, env=submit_environment(settings), capture_output=True, text=True, check=False, timeout=300
+        )
 
     return submit
 

@@ -1,15 +1,12 @@
 """Bronze through refine and reprocess on real Delta tables, checked against recomputations in plain Python."""
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
 
-import orjson
-import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from layers import kinesis_records, make_tables, read
+from layers import expected_activity, golden, kinesis_records, make_tables, read
 from pyspark.sql import SparkSession
 
 from tidemark.delta import open_table, position, seal
@@ -28,36 +25,6 @@ ROLLUP = clickstream.rollup("activity")
 @pytest.fixture(autouse=True)
 def tables(settings: Settings) -> None:
     make_tables(clickstream, settings)
-
-
-def golden(bronze: pa.Table) -> tuple[dict[str, dict[str, Any]], int, int]:
-    """First valid copy of each event, number of broken records, number of duplicates; in plain Python."""
-    kept: dict[str, dict[str, Any]] = {}
-    broken = duplicates = 0
-    for row in bronze.sort_by([("ingest_batch", "ascending"), ("shard_id", "ascending"), ("sequence_number", "ascending")]).to_pylist():
-        try:
-            event = orjson.loads(row["data"])
-            event["event_id"], event["user_id"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            broken += 1
-            continue
-        if event["event_id"] in kept:
-            duplicates += 1
-        else:
-            kept[event["event_id"]] = event
-    return kept, broken, duplicates
-
-
-def expected_activity(kept: dict[str, dict[str, Any]]) -> dict[tuple[str, datetime], tuple[int, Decimal]]:
-    expected: dict[tuple[str, datetime], tuple[int, Decimal]] = {}
-    for event in kept.values():
-        micros = int(datetime.fromisoformat(event["event_time"]).timestamp() * 1_000_000)
-        pane = micros - micros % 300_000_000
-        for start in (pane, pane - 300_000_000):
-            key = (event["event"], datetime.fromtimestamp(start / 1_000_000, UTC))
-            count, total = expected.get(key, (0, Decimal(0)))
-            expected[key] = (count + 1, total + Decimal(event["value"]))
-    return expected
 
 
 def served(settings: Settings) -> dict[tuple[str, datetime], tuple[int, Decimal]]:
@@ -85,7 +52,15 @@ def test_serving_equals_a_recomputation_before_and_after_a_reprocess_and_with_la
     assert pc.sum(log["records"]).as_py() == 2000
     assert served(settings) == expected_activity(kept)
 
-    done = reprocess(spark, clickstream, load_suite(clickstream, settings), settings, date(2025, 12, 30), date(2026, 1, 2), wait_seconds=5)
+    done = reprocess(
+        spark,
+        clickstream,
+        load_suite(clickstream, settings),
+        settings,
+        date(2025, 12, 30),
+        date(2026, 1, 2),
+        wait_seconds=5,
+    )
     assert done.covered_segment == 0
     assert served(settings) == expected_activity(kept), "a reprocess changes no answer"
     assert answer(pin(clickstream, ROLLUP, settings), layer="batch").num_rows > 0
@@ -98,7 +73,15 @@ def test_serving_equals_a_recomputation_before_and_after_a_reprocess_and_with_la
     kept, broken, duplicates = golden(read(tables.bronze, settings))
     assert set(read(tables.bronze, settings)["segment"].to_pylist()) == {0, 1}
     assert served(settings) == expected_activity(kept)
-    reprocess(spark, clickstream, load_suite(clickstream, settings), settings, date(2025, 12, 30), date(2026, 1, 5), wait_seconds=5)
+    reprocess(
+        spark,
+        clickstream,
+        load_suite(clickstream, settings),
+        settings,
+        date(2025, 12, 30),
+        date(2026, 1, 5),
+        wait_seconds=5,
+    )
     assert served(settings) == expected_activity(kept)
     assert answer(pin(clickstream, ROLLUP, settings), layer="speed").num_rows == 0
     assert read(tables.silver, settings).num_rows == len(kept)

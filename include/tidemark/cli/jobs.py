@@ -1,6 +1,5 @@
 """Commands that run Spark jobs, here and now, by the same spark-submit that the DAGs use."""
 
-import os
 import subprocess
 from typing import Annotated
 
@@ -24,13 +23,13 @@ def register(app: typer.Typer) -> None:
 
 def _submit(job: str, arguments: list[str]) -> None:
     from tidemark.jars import ensure_jars
-    from tidemark.spark_conf import java_executable, submit_command
+    from tidemark.spark_conf import java_executable, submit_command, submit_environment
 
     settings = get_settings()
     java_executable()
     ensure_jars(settings, Console(stderr=True).print)
     get_pipeline(arguments[1])
-    done = subprocess.run(submit_command(job, arguments, settings), env=os.environ.copy(), check=False)
+    done = subprocess.run(submit_command(job, arguments, settings), env=submit_environment(settings), check=False)
     if done.returncode:
         raise JobError(f"the {job} job ended with exit code {done.returncode}; its output above says why")
 

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from tidemark.definition.measures import Dialect
 from tidemark.serving import Snapshot, serving_sql
+from tidemark.serving.sql import Layer
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,13 @@ def serve(snapshot: Snapshot, connection: duckdb.DuckDBPyConnection) -> Served:
     """Ask the serving view for departures by origin, once merged and once by layer, all of one snapshot."""
     connection.register("batch", snapshot.batch.to_pyarrow_dataset())
     connection.register("speed", snapshot.speed.to_pyarrow_dataset())
+    layers: dict[str, Layer | None] = {"merged": None, "by_batch": "batch", "by_speed": "speed"}
     views = {
         name: serving_sql(snapshot.pipeline, snapshot.rollup, Dialect.DUCKDB, layer=layer)
-        for name, layer in (("merged", None), ("by_batch", "batch"), ("by_speed", "speed"))
+        for name, layer in layers.items()
     }
     parts = " UNION ALL ".join(
-        f"SELECT '{name}' AS layer, origin, departures, mean_delay, newest_arrival FROM ({text})"  # noqa: S608
+        f"SELECT '{name}' AS layer, origin, departures, mean_delay, newest_arrival FROM ({text})"
         for name, text in views.items()
     )
     found = connection.execute(f"""
@@ -54,7 +56,8 @@ def serve(snapshot: Snapshot, connection: duckdb.DuckDBPyConnection) -> Served:
             coalesce(sum(departures) FILTER (layer = 'by_batch'), 0),
             coalesce(sum(departures) FILTER (layer = 'by_speed'), 0),
             coalesce(sum(departures) FILTER (layer = 'merged'), 0),
-            sum(mean_delay * departures) FILTER (layer = 'merged') / nullif(sum(departures) FILTER (layer = 'merged'), 0),
+            sum(mean_delay * departures) FILTER (layer = 'merged')
+                / nullif(sum(departures) FILTER (layer = 'merged'), 0),
             max(newest_arrival)
         FROM ({parts}) GROUP BY origin ORDER BY origin
     """).fetchall()

@@ -61,4 +61,4 @@ def answer(
         cursor.register("speed", snapshot.speed.to_pyarrow_dataset())
         text = serving_sql(snapshot.pipeline, snapshot.rollup, Dialect.DUCKDB, layer=layer)
         order = ", ".join([*snapshot.rollup.by, "window_start"])
-        return cursor.execute(f"{text} ORDER BY {order}").to_arrow_table()
+        return cursor.sql(f"{text} ORDER BY {order}").to_arrow_table()

@@ -78,19 +78,25 @@ def test_records_come_back_as_they_were_put_in_order(kinesis: Any, stream: str) 
 
 
 def test_each_iterator_type_starts_where_it_says(kinesis: Any, stream: str) -> None:
-    first, second, third = put(kinesis, stream, b"1", b"2", b"3")
+    _, second, _ = put(kinesis, stream, b"1", b"2", b"3")
     at = {"ShardIteratorType": "AT_SEQUENCE_NUMBER", "StartingSequenceNumber": second}
     after = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": second}
     assert data(read(kinesis, stream, **at)) == [b"2", b"3"]
     assert data(read(kinesis, stream, **after)) == [b"3"]
     assert data(read(kinesis, stream, ShardIteratorType="LATEST")) == []
-    assert data(read(kinesis, stream, ShardIteratorType="AT_TIMESTAMP", Timestamp=datetime(2000, 1, 1, tzinfo=UTC))) == [b"1", b"2", b"3"]
-    assert data(read(kinesis, stream, ShardIteratorType="AT_TIMESTAMP", Timestamp=datetime(2999, 1, 1, tzinfo=UTC))) == []
+    assert data(
+        read(kinesis, stream, ShardIteratorType="AT_TIMESTAMP", Timestamp=datetime(2000, 1, 1, tzinfo=UTC))
+    ) == [b"1", b"2", b"3"]
+    assert (
+        data(read(kinesis, stream, ShardIteratorType="AT_TIMESTAMP", Timestamp=datetime(2999, 1, 1, tzinfo=UTC))) == []
+    )
 
 
 def test_a_limited_read_says_how_far_behind_it_is(kinesis: Any, stream: str) -> None:
     put(kinesis, stream, b"1", b"2")
-    token = kinesis.get_shard_iterator(StreamName=stream, ShardId="shardId-000000000000", ShardIteratorType="TRIM_HORIZON")
+    token = kinesis.get_shard_iterator(
+        StreamName=stream, ShardId="shardId-000000000000", ShardIteratorType="TRIM_HORIZON"
+    )
     answer = kinesis.get_records(ShardIterator=token["ShardIterator"], Limit=1)
     assert data(answer) == [b"1"]
     assert answer["MillisBehindLatest"] > 0
@@ -117,7 +123,9 @@ def test_a_split_closes_the_parent_keeps_its_tail_and_names_its_children(kinesis
 
 def test_a_merge_has_two_parents(kinesis: Any, stream: str) -> None:
     kinesis.update_shard_count(StreamName=stream, TargetShardCount=2, ScalingType="UNIFORM_SCALING")
-    low, high = (s["ShardId"] for s in kinesis.list_shards(StreamName=stream, ShardFilter={"Type": "AT_LATEST"})["Shards"])
+    low, high = (
+        s["ShardId"] for s in kinesis.list_shards(StreamName=stream, ShardFilter={"Type": "AT_LATEST"})["Shards"]
+    )
     kinesis.merge_shards(StreamName=stream, ShardToMerge=low, AdjacentShardToMerge=high)
     merged = kinesis.list_shards(StreamName=stream, ShardFilter={"Type": "AT_LATEST"})["Shards"]
     assert [(s["ParentShardId"], s["AdjacentParentShardId"]) for s in merged] == [(low, high)]
@@ -129,7 +137,11 @@ def test_a_merge_has_two_parents(kinesis: Any, stream: str) -> None:
         ("describe_stream", {"StreamName": "none"}, "ResourceNotFoundException"),
         ("put_record", {"StreamName": "none", "Data": b"", "PartitionKey": "k"}, "ResourceNotFoundException"),
         ("get_records", {"ShardIterator": "nonsense"}, "InvalidArgumentException"),
-        ("list_stream_consumers", {"StreamARN": "arn:aws:kinesis:us-east-1:000000000000:stream/x"}, "UnknownOperationException"),
+        (
+            "list_stream_consumers",
+            {"StreamARN": "arn:aws:kinesis:us-east-1:000000000000:stream/x"},
+            "UnknownOperationException",
+        ),
     ],
 )
 def test_errors_have_the_names_that_boto3_knows(kinesis: Any, call: str, arguments: dict[str, Any], code: str) -> None:

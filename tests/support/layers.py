@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,35 @@ def refine(spark: SparkSession, settings: Settings) -> Callable[..., None]:
         query.awaitTermination()
 
     return run
+
+
+def golden(bronze: pa.Table) -> tuple[dict[str, dict[str, Any]], int, int]:
+    """First valid copy of each event, number of broken records, number of duplicates; in plain Python."""
+    kept: dict[str, dict[str, Any]] = {}
+    broken = duplicates = 0
+    for row in bronze.sort_by(
+        [("ingest_batch", "ascending"), ("shard_id", "ascending"), ("sequence_number", "ascending")]
+    ).to_pylist():
+        try:
+            event = orjson.loads(row["data"])
+            event["event_id"], event["user_id"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            broken += 1
+            continue
+        if event["event_id"] in kept:
+            duplicates += 1
+        else:
+            kept[event["event_id"]] = event
+    return kept, broken, duplicates
+
+
+def expected_activity(kept: dict[str, dict[str, Any]]) -> dict[tuple[str, datetime], tuple[int, Decimal]]:
+    expected: dict[tuple[str, datetime], tuple[int, Decimal]] = {}
+    for event in kept.values():
+        micros = int(datetime.fromisoformat(event["event_time"]).timestamp() * 1_000_000)
+        pane = micros - micros % 300_000_000
+        for start in (pane, pane - 300_000_000):
+            key = (event["event"], datetime.fromtimestamp(start / 1_000_000, UTC))
+            count, total = expected.get(key, (0, Decimal(0)))
+            expected[key] = (count + 1, total + Decimal(event["value"]))
+    return expected

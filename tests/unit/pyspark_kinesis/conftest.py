@@ -1,0 +1,17 @@
+"""One emulator for the tests of the source that need no Spark session."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from kinesis_emulator import running_emulator
+
+os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
+os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
+
+
+@pytest.fixture(scope="session")
+def kinesis_url() -> Iterator[str]:
+    with running_emulator() as url:
+        yield url

@@ -1,0 +1,118 @@
+"""A definition with a mistake says what is wrong, where, and names what is known; all mistakes at once."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from sample_pipeline import make_pipeline, make_rollup
+
+from tidemark.definition import ApproxDistinct, Count, CountIf, KinesisStream, Mean, Quantile, Sum, Window
+from tidemark.definition.pipeline import RESERVED_COLUMNS
+from tidemark.definition.schema import parse_ddl
+from tidemark.definition.window import parse_duration
+from tidemark.errors import DefinitionError
+
+
+def test_a_valid_definition_has_no_problem() -> None:
+    pipeline = make_pipeline()
+    assert pipeline.events.names == ("id", "shop", "amount", "open", "weight", "at")
+    assert pipeline.rollup("visits").window.panes == 2
+
+
+@pytest.mark.parametrize(
+    ("replaced", "message"),
+    [
+        ({"event_time": "when"}, "event_time: unknown column 'when'; the schema has id, shop"),
+        ({"event_time": "shop"}, "event_time 'shop' must be a TIMESTAMP, but is STRING"),
+        ({"key": ["uuid"]}, "key: unknown column 'uuid'"),
+        ({"key": []}, "key names no column"),
+        ({"required": ["nope"]}, "required: unknown column 'nope'"),
+        ({"name": "My Shops"}, "a name is lower-case letters, digits and underscores"),
+        ({"source": KinesisStream("no spaces")}, "'no spaces' is no name of a Kinesis stream"),
+        (
+            {"schema": "id STRING, at TIMESTAMP, segment BIGINT"},
+            "column 'segment' has a name that Tidemark uses itself",
+        ),
+        ({"schema": "id STRING, at TIMESTAMP, `Big` INT"}, "column 'Big': a name is lower-case"),
+        ({"schema": "id STRING, at TIMESTAMP, n ARRAY<INT>"}, "column 'n' has type ARRAY<INT>; known are STRING"),
+        ({"schema": "id STRING, id STRING, at TIMESTAMP"}, "columns named twice: id"),
+        ({"schema": ""}, "schema"),
+        ({"schema": "id STRING,, ((("}, "not a DDL column list"),
+        ({"rollups": [make_rollup(), make_rollup()]}, "two rollups are called 'visits'"),
+        ({"rollups": [make_rollup(by=["city"])]}, "rollup 'visits': unknown column 'city'"),
+        ({"rollups": [make_rollup(name="Visits!")]}, "rollup 'Visits!': a name is lower-case"),
+        ({"rollups": [make_rollup(measures={})]}, "rollup 'visits': has no measure"),
+        ({"rollups": [make_rollup(measures={"s": Sum("shop")})]}, "Sum('shop') needs a number, but shop is STRING"),
+        ({"rollups": [make_rollup(measures={"m": Mean("at")})]}, "Mean('at') needs a number, but at is TIMESTAMP"),
+        ({"rollups": [make_rollup(measures={"c": CountIf("shop")})]}, "CountIf('shop') needs a BOOLEAN"),
+        ({"rollups": [make_rollup(measures={"q": Quantile("amount", 95)})]}, "the rank must be within 0 and 1"),
+        ({"rollups": [make_rollup(measures={"q": Quantile("shop", 0.5)})]}, "Quantile('shop') needs a number"),
+        ({"rollups": [make_rollup(measures={"u": ApproxDistinct("who")})]}, "measure 'u': unknown column 'who'"),
+        ({"rollups": [make_rollup(measures={"shop": Count()})]}, "measure 'shop' has the name of another column"),
+        ({"rollups": [make_rollup(measures={"final": Count()})]}, "measure 'final' has the name of another column"),
+        ({"rollups": [make_rollup(measures={"a__b": Count()})]}, "single underscores"),
+    ],
+)
+def test_a_mistake_is_named(replaced: dict[str, Any], message: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        make_pipeline(**replaced)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("pipeline ")
+
+
+def test_all_mistakes_are_listed_at_once() -> None:
+    with pytest.raises(DefinitionError) as caught:
+        make_pipeline(name="Shops", key=["uuid"], rollups=[make_rollup(by=["city"], measures={"s": Sum("shop")})])
+    assert len(caught.value.problems) == 4
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED_COLUMNS))
+def test_no_event_column_may_have_the_name_of_one_of_ours(name: str) -> None:
+    with pytest.raises(DefinitionError, match="Tidemark uses itself"):
+        make_pipeline(schema=f"id STRING, at TIMESTAMP, {name} STRING", rollups=[])
+
+
+def test_an_unknown_argument_is_refused() -> None:
+    with pytest.raises((TypeError, ValidationError), match="retention"):
+        make_pipeline(retention="1 day")
+
+
+def test_an_unknown_rollup_lists_those_that_exist() -> None:
+    with pytest.raises(DefinitionError, match="no rollup 'sales'; it has visits"):
+        make_pipeline().rollup("sales")
+
+
+@pytest.mark.parametrize("text", ["ten minutes", "10", "10 parsecs", "-5 minutes", "1.5 hours", "0 seconds"])
+def test_a_bad_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError, match="duration"):
+        Window(text)
+
+
+@given(st.integers(1, 10_000), st.sampled_from(["second", "minute", "hour", "day"]), st.sampled_from(["", "s"]))
+def test_a_duration_is_read_in_its_unit(number: int, unit: str, plural: str) -> None:
+    assert parse_duration(f" {number} {unit}{plural} ") == timedelta(**{f"{unit}s": number})
+
+
+@given(st.integers(1, 500), st.integers(1, 500))
+def test_a_slide_must_divide_the_window_evenly(length: int, slide: int) -> None:
+    if length % slide:
+        with pytest.raises(ValidationError, match="must divide the length evenly"):
+            Window(timedelta(seconds=length), every=timedelta(seconds=slide))
+    else:
+        window = Window(timedelta(seconds=length), every=timedelta(seconds=slide))
+        assert window.panes * window.pane == window.length
+
+
+def test_a_tumbling_window_is_one_pane() -> None:
+    window = Window("1 day")
+    assert (window.pane, window.panes) == (timedelta(days=1), 1)
+
+
+@given(st.integers(1, 38).flatmap(lambda p: st.tuples(st.just(p), st.integers(0, p))))
+def test_a_decimal_keeps_its_precision_and_scale_in_arrow(precision_and_scale: tuple[int, int]) -> None:
+    precision, scale = precision_and_scale
+    column = parse_ddl(f"n DECIMAL({precision}, {scale})")["n"]
+    assert (column.arrow.precision, column.arrow.scale, column.scale) == (precision, scale, scale)

@@ -1,0 +1,129 @@
+"""Suites: what a file must be, and the row rules that are derived from it."""
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import orjson
+import pytest
+from sample_pipeline import make_pipeline
+
+from tidemark.errors import ExpectationError
+from tidemark.quality import Suite, load_suite
+from tidemark.quality.suite import parse_suite
+from tidemark.registry import load_pipelines
+from tidemark.settings import Settings
+
+PIPELINE = make_pipeline()
+
+
+def expectation(kind: str, meta: dict[str, Any] | None = None, **kwargs: Any) -> dict[str, Any]:
+    return {"id": "00000000-0000-0000-0000-000000000001", "type": kind, "kwargs": kwargs, "meta": meta}
+
+
+def suite_of(folder: Path, *expectations: dict[str, Any]) -> Suite:
+    path = folder / "shops.json"
+    path.write_bytes(orjson.dumps({"name": "shops", "expectations": list(expectations), "meta": {}}))
+    return parse_suite(path, PIPELINE)
+
+
+def test_the_suites_of_the_project_can_be_read() -> None:
+    for pipeline in load_pipelines().values():
+        suite = load_suite(pipeline, Settings())
+        assert suite.name == pipeline.name
+        assert suite.rules
+
+
+def test_a_missing_file_names_the_pipeline_that_wants_it(tmp_path: Path) -> None:
+    with pytest.raises(ExpectationError, match="no such suite; write one, or mend suite= of pipeline 'shops'"):
+        parse_suite(tmp_path / "absent.json", PIPELINE)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{not json", b"[]", b'{"name": "x"}', b'{"name": "x", "expectations": [{}]}']
+)
+def test_a_file_that_is_no_suite_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "shops.json").write_bytes(content)
+    with pytest.raises(ExpectationError, match="is no Great Expectations suite"):
+        parse_suite(tmp_path / "shops.json", PIPELINE)
+
+
+@pytest.mark.parametrize("argument", ["column", "column_A", "column_B"])
+def test_an_unknown_column_is_refused(tmp_path: Path, argument: str) -> None:
+    with pytest.raises(ExpectationError, match="names the column 'city', which 'shops' does not have"):
+        suite_of(tmp_path, expectation("expect_whatever", **{argument: "city"}))
+
+
+def test_an_unknown_action_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExpectationError, match="action 'drop'; known are quarantine, warn and fail"):
+        suite_of(tmp_path, expectation("expect_column_values_to_not_be_null", {"action": "drop"}, column="shop"))
+
+
+def test_what_is_no_rule_for_a_row_is_left_to_the_batch(tmp_path: Path) -> None:
+    suite = suite_of(
+        tmp_path,
+        expectation("expect_table_row_count_to_be_between", min_value=1),
+        expectation("expect_column_values_to_be_unique", column="id"),
+        expectation("expect_column_values_to_not_be_null", column="shop", mostly=0.99),
+        expectation("expect_column_values_to_not_be_null", column="amount"),
+    )
+    assert [rule.name for rule in suite.rules] == ["expect_column_values_to_not_be_null(amount)"]
+    assert len(suite.batch_only) == 3
+
+
+def test_the_action_is_quarantine_unless_stated(tmp_path: Path) -> None:
+    kind = "expect_column_values_to_not_be_null"
+    rules = suite_of(
+        tmp_path, expectation(kind, column="shop"), expectation(kind, {"action": "warn"}, column="id")
+    ).rules
+    assert [rule.action for rule in rules] == ["quarantine", "warn"]
+
+
+@pytest.mark.parametrize(
+    ("made", "sql"),
+    [
+        (expectation("expect_column_values_to_not_be_null", column="shop"), "coalesce(`shop` IS NULL, false)"),
+        (expectation("expect_column_values_to_be_null", column="shop"), "coalesce(`shop` IS NOT NULL, false)"),
+        (
+            expectation("expect_column_values_to_be_between", column="amount", min_value=0, max_value=9),
+            "coalesce((`amount` < 0 OR `amount` > 9), false)",
+        ),
+        (
+            expectation("expect_column_values_to_be_between", column="amount", min_value=0, strict_min=True),
+            "coalesce((`amount` <= 0), false)",
+        ),
+        (
+            expectation("expect_column_value_lengths_to_be_between", column="shop", max_value=3),
+            "coalesce((length(`shop`) > 3), false)",
+        ),
+        (
+            expectation("expect_column_values_to_be_in_set", column="shop", value_set=["it's", 2, True]),
+            "coalesce(`shop` NOT IN ('it\\'s', 2, true), false)",
+        ),
+        (
+            expectation("expect_column_values_to_match_regex", column="id", regex=r"^\d+$"),
+            r"coalesce(NOT `id` RLIKE '^\\d+$', false)",
+        ),
+        (
+            expectation("expect_column_pair_values_a_to_be_greater_than_b", column_A="amount", column_B="weight"),
+            "coalesce(NOT `amount` > `weight`, false)",
+        ),
+    ],
+)
+def test_the_text_of_a_row_rule(tmp_path: Path, made: dict[str, Any], sql: str) -> None:
+    (rule,) = suite_of(tmp_path, made).rules
+    assert rule.broken == sql
+
+
+def test_no_rule_but_not_null_is_broken_by_a_null(tmp_path: Path) -> None:
+    rules = suite_of(
+        tmp_path,
+        expectation("expect_column_values_to_be_between", column="amount", min_value=0, max_value=9),
+        expectation("expect_column_values_to_be_in_set", column="shop", value_set=["a"]),
+        expectation("expect_column_pair_values_a_to_be_greater_than_b", column_A="amount", column_B="weight"),
+        expectation("expect_column_values_to_not_be_null", column="shop"),
+    ).rules
+    # These texts mean the same in DuckDB but for the quotes of names.
+    text = ", ".join(rule.broken.replace("`", '"') for rule in rules)
+    nulls = "SELECT NULL::DECIMAL(12,2) amount, NULL::VARCHAR shop, 1.0 weight"
+    assert duckdb.sql(f"SELECT {text} FROM ({nulls})").fetchall() == [(False, False, False, True)]
