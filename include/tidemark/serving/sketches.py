@@ -13,7 +13,10 @@ def register_sketches(connection: duckdb.DuckDBPyConnection) -> None:
     """Define the functions that the serving SQL of DuckDB calls on sketches."""
 
     def define(name: str, function: Callable[..., pa.Array], parameters: list[str], returns: str) -> None:
-        connection.create_function(name, function, parameters, returns, type="arrow")  # type: ignore[call-overload]
+        # Special: a state may be null, and an empty sketch has no quantile.
+        connection.create_function(  # type: ignore[call-overload]
+            name, function, parameters, returns, type="arrow", null_handling="special"
+        )
 
     define("hll_union", _merging(_union_hll), ["BLOB[]"], "BLOB")
     define("kll_merge", _merging(_merge_kll), ["BLOB[]"], "BLOB")
