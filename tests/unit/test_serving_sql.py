@@ -1,7 +1,7 @@
-"""The serving SQL, run by DuckDB on tables made by hand: whatever the two layers hold, the answer is one pass over all."""
+"""The serving SQL, run by DuckDB on tables made by hand: whatever the layers hold, the answer is one pass over all."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -78,7 +78,7 @@ def ask(connection: duckdb.DuckDBPyConnection, batch: pa.Table, speed: pa.Table,
     connection.register("batch", batch)
     connection.register("speed", speed)
     text = serving_sql(PIPELINE, VISITS, Dialect.DUCKDB, **options)
-    rows = connection.execute(text).to_arrow_table().to_pylist()
+    rows = connection.sql(text).to_arrow_table().to_pylist()
     answer = {(row["shop"], row["window_start"]): tuple(row[name] for name in COLUMNS) for row in rows}
     assert len(answer) == len(rows), "one row a key and window"
     assert all(row["window_end"] - row["window_start"] == VISITS.window.length for row in rows)
@@ -114,8 +114,9 @@ def logs(draw: st.DrawFn) -> list[Visit]:
 
 
 @pytest.fixture(scope="module")
-def connection() -> duckdb.DuckDBPyConnection:
-    return connect()
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with connect() as connection:
+        yield connection
 
 
 DAYS = [START.date(), START.date() + timedelta(days=1)]

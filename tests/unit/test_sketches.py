@@ -1,6 +1,7 @@
 """Sketches as Spark writes them (Apache DataSketches), merged in DuckDB by the functions of the serving SQL."""
 
 import random
+from collections.abc import Iterator
 
 import duckdb
 import pyarrow as pa
@@ -31,8 +32,9 @@ def kll(values: list[float]) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def connection() -> duckdb.DuckDBPyConnection:
-    return connect()
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with connect() as connection:
+        yield connection
 
 
 def estimate(connection: duckdb.DuckDBPyConnection, states: list[bytes | None]) -> int | None:
