@@ -1,5 +1,6 @@
 """Child processes that never outlive us: each in a session of its own, ended as a group."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -7,15 +8,26 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
+
 from tidemark.errors import JobError, PreconditionError
 
 
 class Child:
     """A long-running command whose output goes to a file."""
 
-    def __init__(self, name: str, command: list[str], log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        log: Path,
+        environment: Mapping[str, str],
+        *,
+        stop_signal: signal.Signals = signal.SIGTERM,
+    ) -> None:
         self.name = name
         self.log = log
+        self._stop_signal = stop_signal
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             self.process = subprocess.Popen(
@@ -35,17 +47,33 @@ class Child:
             )
 
     def stop(self, grace_seconds: float = 15) -> None:
-        """Ask the whole group to end, then make it; returns when the process is gone. May be called twice."""
-        for sent, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, 10)):
-            try:
-                os.killpg(self.process.pid, sent)
-            except ProcessLookupError:
-                break
-            try:
-                self.process.wait(timeout=seconds)
-            except subprocess.TimeoutExpired:
-                continue
+        """Ask the process to end, then make it and all its descendants; returns when they are gone."""
+        try:
+            family = psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            family = []
+        if self.process.poll() is None and grace_seconds > 0:
+            self.process.send_signal(self._stop_signal)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=grace_seconds)
+        # What left the group, or lives on without its parent, is still in the family that we saw.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
         self.process.wait()
+        psutil.wait_procs(family, timeout=10)
+
+
+def stop_process(process: subprocess.Popen[str], grace_seconds: float = 10) -> None:
+    """Ask a single process to end, then make it."""
+    process.terminate()
+    try:
+        process.wait(timeout=grace_seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def tail(log: Path, lines: int = 15) -> str:

@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     """Processing-time trigger of both streams."""
     max_records_per_batch: int = Field(default=50_000, ge=1)
     """Records that one micro-batch reads at most."""
+    schedules: bool = True
+    """Whether DAGs run on their schedules; otherwise only when triggered."""
     spark_conf: dict[str, str] = Field(default_factory=dict)
     """Further Spark settings for every session."""
 

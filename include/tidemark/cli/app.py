@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from tidemark.cli import data, jobs
+from tidemark.cli import data, demo, jobs
 from tidemark.errors import TidemarkError
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A lambda-architecture data platform: Kinesis to Delta, batch and real-time merged exactly.",
 )
+demo.register(app)
 jobs.register(app)
 data.register(app)
 

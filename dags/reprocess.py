@@ -1,0 +1,43 @@
+"""Recompute event dates from bronze.
+
+One DAG a pipeline, ``<pipeline>.reprocess``. It seals the log, waits until the refine stream has passed the seal, replaces
+silver's slices and the batch tables of the range, and checks the result against the pipeline's suite. The streams go on
+meanwhile, and every serving answer stays right: publishing a date is one commit.
+
+- **Daily** over its data interval; backfill older dates with Airflow's own backfill.
+- **By hand**: trigger with `from` and `to` (exclusive).
+- Running it twice is harmless.
+"""
+
+from datetime import UTC, datetime
+
+from airflow.sdk import dag
+
+from tidemark.airflow.tasks import DATA_REFUSED, DRIVER_LOST, over_range, plan, range_params, schedule, table_asset
+from tidemark.definition import Pipeline
+from tidemark.registry import load_pipelines
+
+
+def reprocess_dag(pipeline: Pipeline) -> None:
+    """The DAG of one pipeline."""
+    tables = ["silver", *(f"batch_{rollup.name}" for rollup in pipeline.rollups)]
+
+    @dag(
+        dag_id=f"{pipeline.name}.reprocess",
+        doc_md=__doc__,
+        schedule=schedule("@daily"),
+        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        catchup=False,
+        max_active_runs=1,
+        params=range_params(),
+        tags=["tidemark", pipeline.name],
+    )
+    def reprocess() -> None:
+        recompute = over_range("reprocess", pipeline, outlets=[table_asset(pipeline, t) for t in tables], **DRIVER_LOST)
+        plan() >> recompute >> over_range("validate", pipeline, **DATA_REFUSED)
+
+    reprocess()
+
+
+for definition in load_pipelines().values():
+    reprocess_dag(definition)

@@ -1,0 +1,65 @@
+"""Airflow's REST API, as far as Tidemark uses it. Never imports Airflow."""
+
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fixed
+
+from tidemark.errors import JobError
+
+_retry = retry(
+    retry=retry_if_exception_type(httpx.TransportError), stop=stop_after_attempt(5), wait=wait_fixed(1), reraise=True
+)
+
+
+class AirflowClient:
+    """A client of one Airflow; tokens are asked for when first needed."""
+
+    def __init__(self, base_url: str) -> None:
+        self._http = httpx.Client(base_url=base_url, timeout=30)
+        self._token: str | None = None
+
+    def healthy(self) -> bool:
+        """Whether the API answers and the scheduler and the DAG processor live."""
+        try:
+            answer = self._http.get("/api/v2/monitor/health")
+        except httpx.TransportError:
+            return False
+        if answer.status_code != httpx.codes.OK:
+            return False
+        parts = answer.json()
+        return all(parts[name]["status"] == "healthy" for name in ("metadatabase", "scheduler", "dag_processor"))
+
+    def has_dag(self, dag_id: str) -> bool:
+        """Whether Airflow has read the DAG."""
+        answer = self._call("GET", f"/dags/{quote(dag_id)}")
+        return answer.status_code == httpx.codes.OK
+
+    def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
+        """Start a run by hand, with the form's values; returns its id.
+
+        Raises:
+            JobError: Airflow refused it; the message is Airflow's.
+        """
+        answer = self._call("POST", f"/dags/{quote(dag_id)}/dagRuns", {"logical_date": None, "conf": conf})
+        if answer.status_code != httpx.codes.OK:
+            raise JobError(f"Airflow refused a run of {dag_id}: {answer.text}")
+        return str(answer.json()["dag_run_id"])
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """State of a run: queued, running, success or failed."""
+        return str(self._call("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}").json()["state"])
+
+    def failed_tasks(self, dag_id: str, run_id: str) -> list[str]:
+        """Tasks of a run that failed."""
+        answer = self._call("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}/taskInstances").json()
+        return [task["task_id"] for task in answer["task_instances"] if task["state"] in ("failed", "upstream_failed")]
+
+    @_retry
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        if self._token is None:
+            self._token = self._http.get("/auth/token").raise_for_status().json()["access_token"]
+        return self._http.request(
+            method, f"/api/v2{path}", json=body, headers={"Authorization": f"Bearer {self._token}"}
+        )

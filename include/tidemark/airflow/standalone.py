@@ -1,0 +1,61 @@
+"""A real ``airflow standalone`` for the embedded default. Starts it; never imports it."""
+
+import os
+import secrets
+import signal
+import sys
+from pathlib import Path
+
+from tidemark.processes import Child, check_port_free
+from tidemark.settings import Settings
+from tidemark.spark_conf import LOCAL_MASTER, submit_environment
+
+
+def airflow_environment(settings: Settings, port: int, home: Path) -> dict[str, str]:
+    """The environment of Airflow's processes and of the jobs that they start; no login, bound to this machine."""
+    return {
+        **submit_environment(settings),
+        "TIDEMARK_SCHEDULES": str(settings.schedules).lower(),
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(settings.project_dir / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        # The default pre-forks 32 workers, 5.6 GB.
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "120",
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API_AUTH__JWT_SECRET": _kept_secret(home / "jwt_secret"),
+        # Without it a daily run's interval is empty.
+        "AIRFLOW__SCHEDULER__CREATE_CRON_DATA_INTERVALS": "True",
+        "AIRFLOW_CONN_SPARK_DEFAULT": f'{{"conn_type": "spark", "host": "{LOCAL_MASTER}"}}',
+        "GX_ANALYTICS_ENABLED": "false",
+    }
+
+
+def start_airflow(settings: Settings, port: int, *, log: Path) -> Child:
+    """Start Airflow on a port; it is healthy some 40 to 80 s later.
+
+    Raises:
+        PreconditionError: the port is taken.
+    """
+    check_port_free(port, "Airflow", "--airflow-port")
+    home = settings.home / "airflow"
+    home.mkdir(parents=True, exist_ok=True)
+    command = [str(Path(sys.executable).with_name("airflow")), "standalone"]
+    # SIGTERM to its main process would orphan its children.
+    return Child("Airflow", command, log, airflow_environment(settings, port, home), stop_signal=signal.SIGINT)
+
+
+def _kept_secret(file: Path) -> str:
+    """A secret of 64 characters, made once and readable by its owner only."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as secret:
+            secret.write(secrets.token_hex(32))
+    return file.read_text()

@@ -1,0 +1,39 @@
+"""The ``demo`` command."""
+
+import os
+import signal
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tidemark.errors import DisagreementError
+from tidemark.settings import get_settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the root."""
+    app.command()(demo)
+
+
+def demo(
+    records: Annotated[int | None, typer.Option(help="How many flights; all 336,776 without it.", min=1)] = None,
+    rate: Annotated[float, typer.Option(help="Flights put a second.", min=1)] = 2500,
+    kinesis_port: Annotated[int, typer.Option(help="Port of the Kinesis emulator.")] = 4567,
+    airflow_port: Annotated[int, typer.Option(help="Port of Airflow.")] = 8080,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end, until ^C.")] = False,
+) -> None:
+    """Run the whole platform on this machine: real flights from Kinesis to the analyst, and a proof of the answer.
+
+    No Docker and no cloud account. Exit code 1 if any figure disagrees.
+    """
+    from tidemark.demo.run import Demo, DemoOptions
+
+    # The emulator takes any credentials; boto3 wants some.
+    os.environ.setdefault("AWS_ACCESS_KEY_ID", "demo")
+    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "demo")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console = Console()
+    with Demo(DemoOptions(records, rate, kinesis_port, airflow_port, keep), get_settings(), console) as run:
+        if not run.run():
+            raise DisagreementError("the served answer differs from the recomputation; the tables above show where")

@@ -1,0 +1,97 @@
+"""The DAGs: which there are, how they are ordered, and what their forms accept."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tidemark.airflow.ranges import plan_range
+from tidemark.errors import TidemarkError
+
+DAGS = Path(__file__).resolve().parents[2] / "dags"
+TODAY = date(2026, 3, 1)
+
+
+@pytest.fixture(scope="module")
+def dags() -> dict[str, Any]:
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(DAGS))
+    assert bag.import_errors == {}
+    return dict(bag.dags)
+
+
+def test_there_are_three_dags_a_pipeline(dags: dict[str, Any]) -> None:
+    operations = ("compact", "reprocess", "validate")
+    assert sorted(dags) == [f"{pipeline}.{o}" for pipeline in ("clickstream", "flights") for o in operations]
+
+
+def test_a_reprocess_is_planned_first_and_validated_last(dags: dict[str, Any]) -> None:
+    dag = dags["flights.reprocess"]
+    assert {task: sorted(dag.get_task(task).downstream_task_ids) for task in dag.task_ids} == {
+        "plan": ["reprocess"],
+        "reprocess": ["validate"],
+        "validate": [],
+    }
+
+
+def test_every_dag_explains_itself_and_never_runs_twice_at_once(dags: dict[str, Any]) -> None:
+    for dag in dags.values():
+        assert dag.doc_md
+        assert dag.max_active_runs == 1
+        assert dag.catchup is False
+
+
+def test_jobs_get_their_arguments_as_a_list_and_not_through_a_shell(dags: dict[str, Any]) -> None:
+    task = dags["flights.reprocess"].get_task("reprocess")
+    assert task.application_args[:3] == ["--pipeline", "flights", "--from"]
+    assert task.application.endswith("spark/jobs/reprocess.py")
+
+
+def test_parsing_imports_no_spark_and_a_third_pipeline_gets_its_dags(tmp_path: Path) -> None:
+    source = (DAGS.parent / "include/tidemark/pipelines/clickstream.py").read_text()
+    (tmp_path / "third.py").write_text(source.replace('"clickstream"', '"third"').replace("clickstream = ", "third = "))
+    program = (
+        "import sys; from airflow.dag_processing.dagbag import DagBag; "
+        f"bag = DagBag({str(DAGS)!r}); assert not bag.import_errors, bag.import_errors; "
+        "print(sorted(bag.dags), 'pyspark' in sys.modules, 'great_expectations' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "TIDEMARK_PIPELINES_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip().endswith("'third.compact', 'third.reprocess', 'third.validate'] False False")
+
+
+def test_a_form_with_both_dates_is_taken_as_it_is() -> None:
+    assert plan_range("2013-01-01", "2013-02-01", None, None, TODAY) == (date(2013, 1, 1), date(2013, 2, 1))
+
+
+def test_an_empty_form_takes_the_data_interval() -> None:
+    interval = (datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 2, 2, tzinfo=UTC))
+    assert plan_range(None, None, *interval, TODAY) == (date(2026, 2, 1), date(2026, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "message"),
+    [
+        ("2013-01-01", None, "give both"),
+        ("2013-02-01", "2013-01-01", "is empty"),
+        ("2013-01-01", "2013-01-01", "is empty"),
+        ("2011-01-01", "2013-01-01", "more than 400 days"),
+        ("2027-01-01", "2027-01-02", "in the future"),
+        ("2013-01-01'; DROP", "2013-01-02", "are dates like"),
+        (None, None, "no data interval"),
+    ],
+)
+def test_a_wrong_form_is_refused_with_its_reason(start: str | None, end: str | None, message: str) -> None:
+    with pytest.raises(TidemarkError, match=message):
+        plan_range(start, end, None, None, TODAY)
