@@ -18,7 +18,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 from botocore.session import get_session
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
 from pyspark_kinesis.errors import (
     AccessError,
@@ -145,7 +145,7 @@ class KinesisClient:
         patience = self.patience_seconds if self._reached else min(self.patience_seconds, 3.0)
         retrying = Retrying(
             retry=retry_if_exception_type(_TransientError),
-            stop=stop_after_delay(patience),
+            stop=stop_before_delay(patience),
             wait=wait_random_exponential(multiplier=0.2, max=5.0),
             reraise=True,
         )

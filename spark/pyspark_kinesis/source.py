@@ -9,7 +9,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.streaming.datasource import ReadLimit, SupportsTriggerAvailableNow
 from pyspark.sql.types import StructType
 
-from pyspark_kinesis.client import shared_client
+from pyspark_kinesis.client import KinesisClient, shared_client
 from pyspark_kinesis.errors import OptionError
 from pyspark_kinesis.ledger import Ledger, open_store
 from pyspark_kinesis.options import Options, parse
@@ -71,9 +71,7 @@ class KinesisStreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         assert isinstance(partition, KinesisPartition)
-        client = shared_client(self._options.region, self._options.endpoint_url)
-        ledger = Ledger(open_store(self._options.ledger_location))
-        return PartReader(client, ledger, self._options, self._schema, partition).read()
+        return PartReader(self._client(), self._ledger(), self._options, self._schema, partition).read()
 
     def commit(self, end: Offset) -> None:
         self._plan().commit(end)
@@ -84,6 +82,11 @@ class KinesisStreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
     def _plan(self) -> Planner:
         if self._planner is None:
-            client = shared_client(self._options.region, self._options.endpoint_url)
-            self._planner = Planner(client, Ledger(open_store(self._options.ledger_location)), self._options)
+            self._planner = Planner(self._client(), self._ledger(), self._options)
         return self._planner
+
+    def _client(self) -> KinesisClient:
+        return shared_client(self._options.region, self._options.endpoint_url)
+
+    def _ledger(self) -> Ledger:
+        return Ledger(open_store(self._options.ledger_location))

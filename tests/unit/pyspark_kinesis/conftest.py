@@ -13,5 +13,5 @@ os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
 
 @pytest.fixture(scope="session")
 def kinesis_url() -> Iterator[str]:
-    with running_emulator() as url:
+    with running_emulator(arguments=("--create-milliseconds", "0")) as url:
         yield url

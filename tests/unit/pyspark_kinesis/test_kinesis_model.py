@@ -1,0 +1,234 @@
+"""Planner and tasks under random schedules, without Spark: an engine that keeps the logs that Spark keeps, and dies.
+
+Each schedule is drawn from a seed: puts, splits, merges, restarts, and deaths at every seam between the offset log, the
+ledger, the sink and the commit log. At the end the sink must hold each record once, each shard's in order.
+"""
+
+import base64
+import random
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from pyspark_kinesis.client import KinesisClient
+from pyspark_kinesis.errors import DataLossError
+from pyspark_kinesis.ledger import Entry, Ledger, LocalStore
+from pyspark_kinesis.options import Options
+from pyspark_kinesis.planner import Offset, Planner
+from pyspark_kinesis.reading import PartReader
+from pyspark_kinesis.rows import SCHEMA
+
+ARROW = to_arrow_schema(SCHEMA, timezone="UTC")
+SEAMS = ("none", "planned", "before ledger", "after ledger", "emitted", "sunk", "committed")
+
+
+class DiedError(Exception):
+    """The driver or a worker was killed."""
+
+
+class DyingLedger(Ledger):
+    """Dies before or after it records an entry."""
+
+    seam = "none"
+
+    def record(self, run: str, batch: int, shard_id: str, entry: Entry) -> Entry:
+        if self.seam == "before ledger":
+            raise DiedError
+        recorded = super().record(run, batch, shard_id, entry)
+        if self.seam == "after ledger":
+            raise DiedError
+        return recorded
+
+
+class Engine:
+    """What Spark does with a source, and what of it outlives a death: offset log, commit log and an idempotent sink."""
+
+    def __init__(self, client: KinesisClient, options: Options) -> None:
+        self.client, self.options = client, options
+        self.offsets: list[Offset] = []
+        self.committed = 0
+        self.sink: dict[int, list[tuple[str, str, bytes]]] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        self.ledger = DyingLedger(LocalStore(Path(self.options.ledger_location)))
+        self.planner = Planner(self.client, self.ledger, self.options)
+        self.initial = None if self.offsets else self.planner.initial()
+
+    def trigger(self, seam: str) -> bool:
+        """One trigger, dying at a seam; True if there was a batch."""
+        self.ledger.seam = seam
+        if len(self.offsets) == self.committed:
+            start = self.offsets[-1] if self.offsets else self.initial
+            assert start is not None
+            end = self.planner.latest(start)
+            if end == start:
+                return False
+            self.offsets.append(end)
+            if seam == "planned":
+                raise DiedError
+        batch = len(self.offsets) - 1
+        start = self.offsets[batch - 1] if batch else {"version": 1, "run": "", "batch": 0, "reads": {}, "holds": {}}
+        if batch:
+            self.planner.commit(self.offsets[batch - 1])
+        rows: list[tuple[str, str, bytes]] = []
+        for part in self.planner.partitions(start, self.offsets[batch]):
+            # The sub-sequence number tells nothing here: no aggregates are put.
+            for arrow in PartReader(self.client, self.ledger, self.options, ARROW, part).read():
+                assert arrow.schema == ARROW
+                rows += rows_of(arrow)
+        if seam == "emitted":
+            raise DiedError
+        if batch in self.sink:
+            assert sorted(self.sink[batch]) == sorted(rows), "a replay gave other rows"
+        self.sink[batch] = rows
+        if seam == "sunk":
+            raise DiedError
+        self.committed += 1
+        if seam == "committed":
+            raise DiedError
+        return True
+
+
+def rows_of(arrow: pa.RecordBatch) -> list[tuple[str, str, bytes]]:
+    return list(zip(*(arrow.column(name).to_pylist() for name in ("shard_id", "sequence_number", "data")), strict=True))
+
+
+class Stream:
+    """A stream of the emulator, with what was put into it."""
+
+    def __init__(self, client: KinesisClient, shards: int) -> None:
+        self.client = client
+        self.name = uuid.uuid4().hex
+        self.put_so_far: list[bytes] = []
+        client.call("CreateStream", {"StreamName": self.name, "ShardCount": shards})
+
+    def put(self, number: int) -> None:
+        values = [f"{len(self.put_so_far) + n}".encode() for n in range(number)]
+        records = [{"Data": base64.b64encode(value).decode(), "PartitionKey": value.decode()} for value in values]
+        self.client.call("PutRecords", {"StreamName": self.name, "Records": records})
+        self.put_so_far += values
+
+    def reshard(self, rng: random.Random) -> None:
+        target = rng.choice([1, 2, 3, 4])
+        answer = self.client.call("DescribeStreamSummary", {"StreamName": self.name})
+        now = answer["StreamDescriptionSummary"]["OpenShardCount"]
+        if max(1, now // 2) <= target <= now * 2:
+            self.client.call("UpdateShardCount", {"StreamName": self.name, "TargetShardCount": target})
+
+
+@pytest.fixture(scope="module")
+def client(kinesis_url: str) -> KinesisClient:
+    return KinesisClient("us-east-1", kinesis_url)
+
+
+def engine(client: KinesisClient, stream: Stream, folder: Path, **options: object) -> Engine:
+    fixed = {"stream": stream.name, "stream_arn": None, "region": "us-east-1", "endpoint_url": None}
+    merged = {"max_calls_per_second": 0.0, "shard_refresh_seconds": 0.05, **options}
+    return Engine(client, Options(**fixed, ledger_location=str(folder), **merged))  # type: ignore[arg-type]
+
+
+def drain(engine: Engine, stream: Stream) -> None:
+    deadline = time.monotonic() + 20
+    while sum(map(len, engine.sink.values())) < len(stream.put_so_far):
+        engine.trigger("none")
+        assert time.monotonic() < deadline, "records are missing"
+
+
+def assert_each_once_in_order(engine: Engine, stream: Stream) -> None:
+    rows = [row for batch in sorted(engine.sink) for row in engine.sink[batch]]
+    assert Counter(data for _, _, data in rows) == Counter(stream.put_so_far)
+    last: dict[str, int] = {}
+    for shard, number, _ in rows:
+        assert last.get(shard, 0) < int(number), "out of order in a shard"
+        last[shard] = int(number)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_each_record_once_whatever_happens(seed: int, client: KinesisClient, tmp_path: Path) -> None:
+    rng = random.Random(seed)
+    stream = Stream(client, shards=rng.choice([1, 2, 3]))
+    limits = {"max_records": rng.choice([None, 7, 50]), "max_records_per_shard": rng.choice([None, 5])}
+    query = engine(client, stream, tmp_path, **limits)
+    for _ in range(25):
+        action = rng.random()
+        if action < 0.4:
+            stream.put(rng.randint(1, 40))
+        elif action < 0.55:
+            stream.reshard(rng)
+        elif action < 0.6:
+            query.restart()
+        else:
+            try:
+                query.trigger(rng.choice(SEAMS))
+            except DiedError:
+                query.restart()
+    drain(query, stream)
+    assert_each_once_in_order(query, stream)
+    assert not query.trigger("none"), "a batch with nothing to read"
+
+
+def test_latest_is_pinned_at_the_first_start(client: KinesisClient, tmp_path: Path) -> None:
+    stream = Stream(client, shards=2)
+    stream.put(10)
+    time.sleep(0.002)  # arrivals have milliseconds
+    query = engine(client, stream, tmp_path, starting_position="LATEST")
+    stream.put_so_far.clear()
+    query.restart()
+    stream.put(10)
+    query.restart()
+    drain(query, stream)
+    assert_each_once_in_order(query, stream)
+
+
+def test_positions_per_shard_resume_a_query_whose_checkpoint_is_lost(client: KinesisClient, tmp_path: Path) -> None:
+    stream = Stream(client, shards=2)
+    stream.put(30)
+    first = engine(client, stream, tmp_path)
+    drain(first, stream)
+    named: dict[str, str] = {}
+    for shard, number, _ in (row for rows in first.sink.values() for row in rows):
+        named[shard] = max(named.get(shard, "0"), number, key=int)
+    stream.put_so_far.clear()
+    client.call("UpdateShardCount", {"StreamName": stream.name, "TargetShardCount": 4})
+    stream.put(30)
+    # The same ledger folder: what the lost checkpoint left there must not be taken for its own.
+    second = engine(client, stream, tmp_path, named=named)
+    drain(second, stream)
+    assert_each_once_in_order(second, stream)
+
+
+def test_available_now_ends_with_what_was_there(client: KinesisClient, tmp_path: Path) -> None:
+    stream = Stream(client, shards=2)
+    stream.put(30)
+    query = engine(client, stream, tmp_path, max_records=8)
+    query.planner.freeze()
+    before = set(stream.put_so_far)
+    time.sleep(0.002)
+    for _ in range(50):
+        stream.put(5)
+        if not query.trigger("none"):
+            break
+    else:
+        raise AssertionError("it did not end")
+    assert {data for rows in query.sink.values() for _, _, data in rows} == before
+    query.restart()
+    drain(query, stream)
+    assert_each_once_in_order(query, stream)
+
+
+def test_a_shard_that_is_gone_with_unread_records_is_data_loss(client: KinesisClient, tmp_path: Path) -> None:
+    stream = Stream(client, shards=1)
+    stream.put(5)
+    query = engine(client, stream, tmp_path)
+    drain(query, stream)
+    last = query.offsets[-1]
+    last["holds"]["shardId-000000000099"] = "7"
+    query.restart()
+    with pytest.raises(DataLossError, match="shardId-000000000099.*failOnDataLoss=false"):
+        query.trigger("none")
