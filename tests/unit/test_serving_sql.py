@@ -1,6 +1,5 @@
 """The serving SQL, run by DuckDB on tables made by hand: whatever the layers hold, the answer is one pass over all."""
 
-import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -10,6 +9,8 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sample_pipeline import VISITS, make_pipeline, make_rollup
 
 from tidemark.definition import Window
@@ -98,15 +99,17 @@ def in_one_pass(visits: Iterable[Visit]) -> dict[Any, Any]:
     return answer
 
 
-def random_log(randomness: random.Random) -> list[Visit]:
+@st.composite
+def logs(draw: st.DrawFn) -> list[Visit]:
     """Micro-batches of visits around midnight, in segments that never go back."""
     visits, segment = [], 0
-    for ingest_batch in range(randomness.randint(0, 4)):
-        segment += randomness.randint(0, 1)
-        for _ in range(randomness.randint(0, 5)):
-            at = START + timedelta(seconds=randomness.randint(0, 3600))
-            amount = randomness.choice([None, Decimal(randomness.randint(-(10**6), 10**6)) / 100])
-            visits.append(Visit(randomness.choice("ab"), at, amount, ingest_batch, segment))
+    for ingest_batch in range(draw(st.integers(0, 4))):
+        segment += draw(st.integers(0, 1))
+        for _ in range(draw(st.integers(0, 5))):
+            at = START + timedelta(seconds=draw(st.integers(0, 3600)))
+            cents = draw(st.none() | st.integers(-(10**6), 10**6))
+            amount = None if cents is None else Decimal(cents) / 100
+            visits.append(Visit(draw(st.sampled_from("ab")), at, amount, ingest_batch, segment))
     return visits
 
 
@@ -119,15 +122,13 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 DAYS = [START.date(), START.date() + timedelta(days=1)]
 
 
-# Seeds and not Hypothesis, which keeps connections past the end of Python: DuckDB then complains below the summary.
-@pytest.mark.parametrize("seed", range(40))
+@settings(max_examples=40, deadline=None)
+@given(visits=logs(), covered=st.dictionaries(st.sampled_from(DAYS), st.integers(-1, 5), max_size=2))
 def test_every_event_counts_once_whatever_each_date_is_covered_through(
-    connection: duckdb.DuckDBPyConnection, seed: int
+    visits: list[Visit], covered: dict[date, int]
 ) -> None:
-    randomness = random.Random(seed)
-    visits = random_log(randomness)
-    covered = {day: randomness.randint(-1, 5) for day in DAYS if randomness.random() < 0.7}
-    assert ask(connection, batch_rows(visits, covered), speed_rows(visits)) == in_one_pass(visits)
+    with connect() as connection:
+        assert ask(connection, batch_rows(visits, covered), speed_rows(visits)) == in_one_pass(visits)
 
 
 def test_the_layers_of_an_answer_add_up(connection: duckdb.DuckDBPyConnection) -> None:
