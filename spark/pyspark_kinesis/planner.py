@@ -116,7 +116,8 @@ class Planner:
         if end["batch"] != start["batch"] + 1 or start["run"] not in ("", end["run"]):
             raise LedgerError(
                 f"the checkpoint goes from batch {start['batch']} of run {start['run'] or 'none'} to batch "
-                f"{end['batch']} of run {end['run']}: it was edited or mixed up; restore it, or start over with a new checkpoint location"
+                f"{end['batch']} of run {end['run']}: it was edited or mixed up; restore it, or start over with a new "
+                "checkpoint location"
             )
         if not end["reads"]:
             return []

@@ -77,7 +77,7 @@ def test_an_endpoint_that_refuses_connections_is_an_error_soon() -> None:
 
 
 def test_a_stream_that_does_not_exist_is_named(kinesis_url: str) -> None:
-    with pytest.raises(StreamNotFoundError, match="nowhere.*create it, or correct"):
+    with pytest.raises(StreamNotFoundError, match=r"nowhere.*create it, or correct"):
         client(kinesis_url).shards({"StreamName": "nowhere"})
 
 

@@ -230,5 +230,5 @@ def test_a_shard_that_is_gone_with_unread_records_is_data_loss(client: KinesisCl
     last = query.offsets[-1]
     last["holds"]["shardId-000000000099"] = "7"
     query.restart()
-    with pytest.raises(DataLossError, match="shardId-000000000099.*failOnDataLoss=false"):
+    with pytest.raises(DataLossError, match=r"shardId-000000000099.*failOnDataLoss=false"):
         query.trigger("none")

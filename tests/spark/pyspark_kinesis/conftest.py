@@ -1,0 +1,131 @@
+"""An emulator, and streams in it, for the source's tests with Spark."""
+
+import os
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql.streaming import StreamingQuery
+
+from kinesis_emulator import running_emulator
+
+# Set when this file is read, before any Spark session starts, since Spark's Python workers inherit its environment.
+os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
+os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
+
+PATIENCE_SECONDS = 60
+
+
+@dataclass
+class Stream:
+    """A stream of the emulator, with what was put into it."""
+
+    url: str
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    values: list[bytes] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.client = boto3.client("kinesis", region_name="us-east-1", endpoint_url=self.url)
+
+    def put(self, number: int) -> None:
+        """Put the next ``number`` values, under keys that spread over the shards."""
+        values = [str(len(self.values) + n).encode() for n in range(number)]
+        records = [{"Data": value, "PartitionKey": value.decode()} for value in values]
+        for start in range(0, number, 500):
+            self.client.put_records(StreamName=self.name, Records=records[start : start + 500])
+        self.values += values
+
+    def resize(self, shards: int) -> None:
+        self.client.update_shard_count(StreamName=self.name, TargetShardCount=shards, ScalingType="UNIFORM_SCALING")
+
+
+class Sink:
+    """A foreachBatch sink that keeps batches by their number, as an idempotent sink does, and checks replays."""
+
+    def __init__(self) -> None:
+        self.batches: dict[int, list[Row]] = {}
+        self._changed = threading.Condition()
+
+    def __call__(self, frame: DataFrame, batch: int) -> None:
+        rows = frame.collect()
+        with self._changed:
+            if batch in self.batches:
+                assert sorted(self.batches[batch]) == sorted(rows), f"batch {batch} was replayed with other rows"
+            self.batches[batch] = rows
+            self._changed.notify_all()
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for batch in sorted(self.batches) for row in self.batches[batch]]
+
+    def wait_for(self, number: int, query: StreamingQuery) -> None:
+        """Wait until so many rows are there; raise what ended the query otherwise."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        with self._changed:
+            while len(self.rows) < number:
+                if (error := query.exception()) is not None:
+                    raise error
+                assert time.monotonic() < deadline, f"{len(self.rows)} of {number} rows came: {query.status}"
+                self._changed.wait(0.2)
+
+    def assert_each_once_in_order(self, stream: Stream) -> None:
+        assert Counter(bytes(row.data) for row in self.rows) == Counter(stream.values)
+        last: dict[str, int] = {}
+        for row in self.rows:
+            assert last.get(row.shard_id, 0) < int(row.sequence_number), f"out of order in {row.shard_id}"
+            last[row.shard_id] = int(row.sequence_number)
+
+
+@dataclass
+class Reading:
+    """A query over a stream, that can be started again and again on one checkpoint."""
+
+    spark: SparkSession
+    stream: Stream
+    folder: Path
+    options: dict[str, Any]
+
+    def start(self, sink: Callable[[DataFrame, int], None], **trigger: Any) -> StreamingQuery:
+        reader = self.spark.readStream.format("kinesis").option("streamName", self.stream.name)
+        reader = reader.option("endpointUrl", self.stream.url).option("ledgerLocation", str(self.folder / "ledger"))
+        writer = reader.options(**self.options).load().writeStream.foreachBatch(sink)
+        if trigger:
+            writer = writer.trigger(**trigger)
+        return writer.option("checkpointLocation", str(self.folder / "checkpoint")).start()
+
+
+@pytest.fixture(scope="session")
+def kinesis_url() -> Iterator[str]:
+    with running_emulator(arguments=("--create-milliseconds", "0")) as url:
+        yield url
+
+
+@pytest.fixture
+def stream(kinesis_url: str) -> Stream:
+    """A new stream of two shards."""
+    stream = Stream(kinesis_url)
+    stream.client.create_stream(StreamName=stream.name, ShardCount=2)
+    return stream
+
+
+@pytest.fixture
+def reading(spark: SparkSession, stream: Stream, tmp_path: Path) -> Iterator[Callable[..., Reading]]:
+    """Makes a Reading; what it started is stopped at the end."""
+    before = {query.id for query in spark.streams.active}
+    yield lambda **options: Reading(spark, stream, tmp_path, options)
+    for query in spark.streams.active:
+        if query.id not in before:
+            query.stop()
+
+
+@pytest.fixture
+def sink() -> Sink:
+    return Sink()

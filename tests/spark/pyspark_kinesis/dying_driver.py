@@ -1,0 +1,104 @@
+"""A driver that comes to a halt at each seam, one query a seam, so that a test can kill it there.
+
+Arguments: endpoint URL, folder, then "seam:stream" pairs. A query that has reached its seam leaves a file "<seam>.reached" in
+the folder and stays where it is.
+"""
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.datasource import InputPartition
+from pyspark.sql.types import StructType
+
+from pyspark_kinesis.ledger import Entry, Ledger, open_store
+from pyspark_kinesis.planner import Offset
+from pyspark_kinesis.source import DefaultSource, KinesisStreamReader
+
+
+def halt(marker: Path) -> None:
+    marker.touch()
+    threading.Event().wait()
+
+
+def write_once(folder: Path, batch: int, values: list[tuple[str, str, str]]) -> None:
+    """An idempotent sink of files; a replay with other rows is an error."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target, rows = folder / f"{batch}.json", sorted(values)
+    if target.exists():
+        assert json.loads(target.read_text()) == [list(row) for row in rows], (
+            f"batch {batch} was replayed with other rows"
+        )
+        return
+    draft = target.with_suffix(".draft")
+    draft.write_text(json.dumps(rows))
+    draft.rename(target)
+
+
+def rows_of(frame: DataFrame) -> list[tuple[str, str, str]]:
+    return [(row.shard_id, row.sequence_number, bytes(row.data).decode()) for row in frame.collect()]
+
+
+def main(url: str, folder: Path, pairs: list[str]) -> None:
+    # Spark's log stays on the standard error; the session's settings are those that matter here, and no more.
+    builder = SparkSession.builder.master("local[4]").config("spark.ui.enabled", "false")
+    for name in ("spark.driver.bindAddress", "spark.driver.host"):
+        builder = builder.config(name, "127.0.0.1")
+    spark = builder.getOrCreate()
+    for pair in pairs:
+        start_query(spark, url, folder, *pair.split(":"))
+    spark.streams.awaitAnyTermination()
+
+
+def start_query(spark: SparkSession, url: str, folder: Path, seam: str, stream: str) -> None:
+    marker = folder / f"{seam}.reached"
+
+    class HaltingLedger(Ledger):
+        def record(self, run: str, batch: int, shard_id: str, entry: Entry) -> Entry:
+            if seam == "before-ledger":
+                halt(marker)
+            recorded = super().record(run, batch, shard_id, entry)
+            if seam == "after-ledger":
+                halt(marker)
+            return recorded
+
+    class HaltingReader(KinesisStreamReader):
+        def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
+            yield from super().read(partition)
+            if seam == "after-emit":
+                halt(marker)
+
+        def commit(self, end: Offset) -> None:
+            if seam == "after-commit":
+                halt(marker)
+            super().commit(end)
+
+        def _ledger(self) -> Ledger:
+            return HaltingLedger(open_store(self._options.ledger_location))
+
+    class HaltingSource(DefaultSource):
+        @classmethod
+        def name(cls) -> str:
+            return f"kinesis-{seam}"
+
+        def streamReader(self, schema: StructType) -> KinesisStreamReader:
+            return HaltingReader(self._parsed(), schema)
+
+    def sink(frame: DataFrame, batch: int) -> None:
+        write_once(folder / seam / "out", batch, rows_of(frame))
+        if seam == "before-commit":
+            halt(marker)
+
+    spark.dataSource.register(HaltingSource)
+    reader = spark.readStream.format(f"kinesis-{seam}").option("streamName", stream).option("endpointUrl", url)
+    reader = reader.option("ledgerLocation", str(folder / seam / "ledger")).option("maxRecordsPerTrigger", 20)
+    writer = reader.load().writeStream.foreachBatch(sink)
+    writer.option("checkpointLocation", str(folder / seam / "checkpoint")).start()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])

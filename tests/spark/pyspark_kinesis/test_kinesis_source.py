@@ -1,0 +1,189 @@
+"""The source in Spark: exactly once over restarts and replays, and how it behaves with triggers, limits and errors."""
+
+import base64
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+
+MakeReading = Callable[..., Any]
+
+
+def test_a_row_is_the_record(stream: Any, reading: MakeReading, sink: Any) -> None:
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
+    put = stream.client.put_record(StreamName=stream.name, Data=b"\x00\xff", PartitionKey="kéy")
+    query = reading().start(sink)
+    sink.wait_for(1, query)
+    (row,) = sink.rows
+    assert list(row.asDict()) == [
+        "data", "partition_key", "stream", "shard_id", "sequence_number", "sub_sequence_number",
+        "approximate_arrival_timestamp",
+    ]  # fmt: skip
+    assert (bytes(row.data), row.partition_key, row.stream) == (b"\x00\xff", "kéy", stream.name)
+    assert (row.shard_id, row.sequence_number, row.sub_sequence_number) == (put["ShardId"], put["SequenceNumber"], 0)
+    assert before <= row.approximate_arrival_timestamp.astimezone(UTC) <= datetime.now(UTC) + timedelta(milliseconds=1)
+
+
+def test_restarts_lose_nothing_and_double_nothing(stream: Any, reading: MakeReading, sink: Any) -> None:
+    query_of = reading(maxRecordsPerTrigger=40)
+    for _ in range(2):
+        stream.put(100)
+        query = query_of.start(sink)
+        sink.wait_for(len(stream.values) - 60, query)  # stopped in the middle
+        query.stop()
+    query = query_of.start(sink)
+    sink.wait_for(len(stream.values), query)
+    sink.assert_each_once_in_order(stream)
+    assert max(map(len, sink.batches.values())) <= 40
+
+
+def test_a_batch_that_was_not_committed_is_replayed_to_its_recorded_end(
+    stream: Any, reading: MakeReading, sink: Any, tmp_path: Path
+) -> None:
+    query_of = reading()
+    stream.put(30)
+    query = query_of.start(sink)
+    sink.wait_for(30, query)
+    query.stop()
+    last = max(sink.batches)
+    for name in (str(last), f".{last}.crc"):
+        (tmp_path / "checkpoint" / "commits" / name).unlink(missing_ok=True)
+    stream.put(30)
+    query = query_of.start(sink)  # the sink compares the replay with what it holds
+    sink.wait_for(60, query)
+    sink.assert_each_once_in_order(stream)
+    entries = [json.loads(path.read_text()) for path in (tmp_path / "ledger").glob("*/*/*.json")]
+    assert entries, "the ledger is readable JSON"
+    assert all(entry["records"] for entry in entries)
+
+
+def test_two_evaluations_of_a_batch_agree_while_records_arrive(stream: Any, reading: MakeReading) -> None:
+    counts: list[tuple[int, int]] = []
+
+    def twice(frame: DataFrame, _: int) -> None:
+        first = frame.count()
+        stream.put(5)
+        counts.append((first, frame.count()))
+
+    stream.put(20)
+    query = reading().start(twice)
+    deadline = time.monotonic() + 60
+    while len(counts) < 3 and time.monotonic() < deadline and query.isActive:
+        query.awaitTermination(0.05)
+    query.stop()
+    assert len(counts) >= 3
+    assert all(first == second for first, second in counts)
+
+
+def test_an_idle_stream_starts_no_batch_and_then_wakes(stream: Any, reading: MakeReading, sink: Any) -> None:
+    query = reading().start(sink)
+    stream.put(3)
+    sink.wait_for(3, query)
+    batches = len(sink.batches)
+    query.awaitTermination(1.5)
+    assert len(sink.batches) == batches
+    stream.put(1)
+    sink.wait_for(4, query)
+    progress = next(p for p in reversed(query.recentProgress) if p["numInputRows"])
+    assert "millis_behind_latest" in (progress["sources"][0]["latestOffset"] or "")
+
+
+def test_an_empty_stream_waits(stream: Any, reading: MakeReading, sink: Any) -> None:
+    query = reading(startingPosition="LATEST").start(sink)
+    query.awaitTermination(1.0)
+    assert query.isActive
+    assert not sink.rows
+
+
+def test_reshards_while_running_and_while_stopped(stream: Any, reading: MakeReading, sink: Any) -> None:
+    query_of = reading(maxRecordsPerTrigger=60)
+    stream.put(100)
+    query = query_of.start(sink)
+    sink.wait_for(50, query)
+    stream.resize(4)
+    stream.put(100)
+    sink.wait_for(150, query)
+    query.stop()
+    stream.resize(2)
+    stream.put(50)
+    stream.resize(1)
+    stream.put(50)
+    query = query_of.start(sink)
+    sink.wait_for(300, query)
+    sink.assert_each_once_in_order(stream)
+    parents_first(stream, sink)
+
+
+def parents_first(stream: Any, sink: Any) -> None:
+    """No row of a child shard before one of its parents."""
+    shards = stream.client.list_shards(StreamName=stream.name)["Shards"]
+    parents = {
+        shard["ShardId"]: {shard.get("ParentShardId"), shard.get("AdjacentParentShardId")} - {None} for shard in shards
+    }
+    last_read = {row.shard_id: batch for batch, rows in sink.batches.items() for row in rows}
+    for batch, rows in sink.batches.items():
+        for shard in {row.shard_id for row in rows}:
+            assert all(last_read.get(parent, -1) < batch for parent in parents[shard]), (
+                f"{shard} before its parent's end"
+            )
+
+
+def test_available_now_ends_while_records_keep_coming(stream: Any, reading: MakeReading, sink: Any) -> None:
+    stream.put(100)
+    before = set(stream.values)
+    time.sleep(0.002)  # arrivals have milliseconds
+
+    def slow_consumer(frame: DataFrame, batch: int) -> None:
+        stream.put(20)
+        sink(frame, batch)
+
+    query_of = reading(maxRecordsPerTrigger=30)
+    query = query_of.start(slow_consumer, availableNow=True)
+    assert query.awaitTermination(60)
+    assert before <= {bytes(row.data) for row in sink.rows}
+    assert len(sink.rows) < len(stream.values), "it read what came after its start"
+    query = query_of.start(sink, availableNow=True)
+    assert query.awaitTermination(60)
+    sink.assert_each_once_in_order(stream)
+
+
+def test_available_now_on_an_empty_stream_ends(reading: MakeReading, sink: Any) -> None:
+    assert reading().start(sink, availableNow=True).awaitTermination(60)
+    assert not sink.rows
+
+
+def test_an_aggregate_of_the_producer_library_is_split(stream: Any, reading: MakeReading, sink: Any) -> None:
+    # Two user records, "a" and "bc", under the keys "k" and "l", as the KPL writes them.
+    aggregate = base64.b64decode("84mawgoBawoBbBoFCAAaAWEaBggBGgJiY4s77PMr9syDeRVzrq7qYnU=")
+    stream.client.put_record(StreamName=stream.name, Data=aggregate, PartitionKey="x")
+    query = reading().start(sink)
+    sink.wait_for(2, query)
+    rows = [(bytes(row.data), row.partition_key, row.sub_sequence_number) for row in sink.rows]
+    assert rows == [(b"a", "k", 0), (b"bc", "l", 1)]
+    assert len({row.sequence_number for row in sink.rows}) == 1
+
+
+def test_an_unknown_option_is_refused_with_the_known_ones(spark: SparkSession) -> None:
+    with pytest.raises(PySparkException, match=r"unknown option startingposition2.*streamName"):
+        spark.readStream.format("kinesis").option("startingPosition2", "LATEST").load()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"streamName": "no-such-stream"}, "no-such-stream.*create it, or correct"),
+        ({"endpointUrl": "http://127.0.0.1:9"}, "endpointUrl"),
+    ],
+)
+def test_what_cannot_be_read_ends_the_query_with_the_remedy(
+    wrong: dict[str, str], message: str, reading: MakeReading, sink: Any
+) -> None:
+    query = reading(**wrong).start(sink)
+    with pytest.raises(PySparkException, match=f"(?s){message}"):
+        query.awaitTermination(60)
