@@ -22,21 +22,35 @@ def serve(
     iterator_seconds: Annotated[float, typer.Option(help="How long a shard iterator is valid.")] = 300,
     max_record_bytes: Annotated[int, typer.Option(help="Largest record, data and partition key.")] = 1024 * 1024,
     access_key: Annotated[str | None, typer.Option(help="Refuse requests signed with another access key id.")] = None,
+    secret_key: Annotated[str | None, typer.Option(help="With --access-key: check signatures, too.")] = None,
 ) -> None:
     """Emulate Kinesis Data Streams. Prints the endpoint once it is ready."""
-    options = Options(region, create_milliseconds, iterator_seconds, max_record_bytes, limits, access_key, data_dir)
+    options = Options(
+        region=region,
+        create_milliseconds=create_milliseconds,
+        iterator_seconds=iterator_seconds,
+        max_record_bytes=max_record_bytes,
+        limits=limits,
+        access_key=access_key,
+        secret_key=secret_key,
+        data_dir=data_dir,
+    )
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
     except OSError as error:
-        typer.echo(f"error: {host}:{port} cannot be bound ({error.strerror}); end what listens there, or choose --port", err=True)
+        typer.echo(
+            f"error: {host}:{port} cannot be bound ({error.strerror}); end what listens there, or choose --port",
+            err=True,
+        )
         raise typer.Exit(1) from error
     endpoint = f"http://{host}:{listener.getsockname()[1]}"
     application = Server(options).application()
 
     async def ready(_: web.Application) -> None:
-        print(endpoint, flush=True)
+        typer.echo(endpoint)
+        sys.stdout.flush()
 
     application.on_startup.append(ready)
     # aiohttp turns SIGINT and SIGTERM into a graceful end.
@@ -49,4 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,19 +1,21 @@
 """The operations of the Kinesis API on the emulator's state; each takes the request's JSON and gives the answer's."""
 
 import base64
+import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from kinesis_emulator.consumers import Consumers
 from kinesis_emulator.errors import KinesisError, invalid, not_found
 from kinesis_emulator.journal import Journal
 from kinesis_emulator.model import (
     MAX_RECORDS,
-    MAX_RESPONSE_BYTES,
     Shard,
     Stream,
     base64_size,
@@ -37,6 +39,7 @@ class Options:
     max_record_bytes: int = 1024 * 1024
     limits: bool = False
     access_key: str | None = None
+    secret_key: str | None = None
     data_dir: Path | None = None
 
 
@@ -48,6 +51,9 @@ class Kinesis:
         self._clock = clock
         self._streams: dict[str, Stream] = {}
         self._journal = Journal(options.data_dir)
+        self._consumers = Consumers(clock)
+        self.records_in = 0
+        self.records_out = 0
         self.operations: dict[str, Callable[[Request], Answer]] = {
             "CreateStream": self.create_stream,
             "DeleteStream": self.delete_stream,
@@ -66,21 +72,33 @@ class Kinesis:
             "DecreaseStreamRetentionPeriod": self.set_retention,
             "AddTagsToStream": self.add_tags,
             "ListTagsForStream": self.list_tags,
+            "RegisterStreamConsumer": self.register_consumer,
+            "DeregisterStreamConsumer": self.deregister_consumer,
+            "DescribeStreamConsumer": self.describe_consumer,
+            "ListStreamConsumers": self.list_consumers,
         }
         for entry in self._journal.replay():
-            self._redo(entry)
+            # An entry that was refused when it was made is refused again.
+            with suppress(KinesisError):
+                self._redo(entry)
 
     def create_stream(self, request: Request) -> Answer:
-        name = request.get("StreamName") or ""
-        if not name:
-            raise KinesisError("ValidationException", "StreamName must not be empty")
+        name = str(request.get("StreamName") or "")
+        if not re.fullmatch(r"[a-zA-Z0-9_.-]{1,128}", name):
+            raise KinesisError("ValidationException", f"StreamName {name!r} must match [a-zA-Z0-9_.-]{{1,128}}")
+        mode = (request.get("StreamModeDetails") or {}).get("StreamMode", "PROVISIONED")
+        shards = request.get("ShardCount", 4 if mode == "ON_DEMAND" else None)
+        if not isinstance(shards, int) or shards < 1:
+            raise KinesisError("ValidationException", f"ShardCount must be 1 or more, but is {shards}")
         if name in self._streams:
             raise KinesisError("ResourceInUseException", f"Stream {name} already exists")
-        self._apply({"op": "create", "stream": name, "shards": int(request.get("ShardCount") or 4), "ms": self._ms()})
+        self._apply({"op": "create", "stream": name, "shards": shards, "mode": mode, "ms": self._ms()})
         return {}
 
     def delete_stream(self, request: Request) -> Answer:
-        self._apply({"op": "delete", "stream": self._stream(request).name})
+        stream = self._stream(request)
+        self._apply({"op": "delete", "stream": stream.name})
+        self._consumers.forget(stream.arn)
         return {}
 
     def describe_stream(self, request: Request) -> Answer:
@@ -94,7 +112,7 @@ class Kinesis:
 
     def describe_stream_summary(self, request: Request) -> Answer:
         stream = self._stream(request)
-        counts = {"OpenShardCount": len(stream.open_shards), "ConsumerCount": 0}
+        counts = {"OpenShardCount": len(stream.open_shards), "ConsumerCount": len(self._consumers.of(stream.arn))}
         return {"StreamDescriptionSummary": {**self._summary(stream), **counts}}
 
     def list_streams(self, request: Request) -> Answer:
@@ -111,7 +129,8 @@ class Kinesis:
             name, offset, after, chosen = _decoded(token, "ExpiredNextTokenException")
             request = {"StreamName": name}
         stream = self._stream(request)
-        shards = sorted(_filtered(stream, chosen), key=lambda shard: shard.shard_id)
+        milliseconds = float(chosen.get("Timestamp") or 0) * 1000
+        shards = stream.filtered(chosen.get("Type"), milliseconds, chosen.get("ShardId") or "", self._ms())
         shards = [shard for shard in shards if after is None or shard.shard_id > after]
         limit = int(request.get("MaxResults") or 1000)
         answer: dict[str, Any] = {"Shards": [shard.describe() for shard in shards[offset : offset + limit]]}
@@ -133,7 +152,8 @@ class Kinesis:
         records = request.get("Records") or []
         if not 1 <= len(records) <= MAX_PUT_RECORDS:
             raise KinesisError(
-                "ValidationException", f"Records must have length between 1 and {MAX_PUT_RECORDS}, but has {len(records)}"
+                "ValidationException",
+                f"Records must have length between 1 and {MAX_PUT_RECORDS}, but has {len(records)}",
             )
         sizes = [self._checked_size(record) for record in records]
         if sum(sizes) > MAX_PUT_BYTES:
@@ -164,11 +184,13 @@ class Kinesis:
         if kind == "TRIM_HORIZON":
             index = 0
         elif kind == "LATEST":
-            index = len(shard.sequences)
+            index = shard.end
         elif kind in ("AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER"):
             text = str(request.get("StartingSequenceNumber"))
             if not text.isdigit() or int(text) < shard.start_sequence:
-                raise invalid(f"StartingSequenceNumber {text} used in GetShardIterator on shard {shard.shard_id} is invalid")
+                raise invalid(
+                    f"StartingSequenceNumber {text} used in GetShardIterator on shard {shard.shard_id} is invalid"
+                )
             index = shard.index_at(int(text)) if kind.startswith("AT") else shard.index_after(int(text))
         elif kind == "AT_TIMESTAMP":
             index = shard.index_at_time(float(request["Timestamp"]) * 1000)
@@ -188,23 +210,16 @@ class Kinesis:
             raise KinesisError("ValidationException", f"Limit must be between 1 and {MAX_RECORDS}, but is {limit}")
         if self.options.limits:
             check_read(shard, now)
-        fragments = shard.fragments[index : index + limit]
-        size = taken = 0
-        for fragment in fragments:
-            size += len(fragment)
-            if size > MAX_RESPONSE_BYTES and taken:
-                break
-            taken += 1
+        fragments, end = shard.read(index, limit)
         if self.options.limits:
-            shard.read_bytes.use(now, size)
-        end = index + taken
-        behind = 0 if end >= len(shard.sequences) else max(1, int(now * 1000 - shard.arrivals_ms[end]))
-        answer: dict[str, Any] = {"MillisBehindLatest": behind}
-        if shard.open or end < len(shard.sequences):
+            shard.read_bytes.use(now, sum(map(len, fragments)))
+        self.records_out += len(fragments)
+        answer: dict[str, Any] = {"MillisBehindLatest": shard.behind_ms(end, now * 1000)}
+        if shard.open or end < shard.end:
             answer["NextShardIterator"] = self._iterator(stream, shard, end)
         else:
             answer["ChildShards"] = [_child(stream.shards[child]) for child in shard.children]
-        return b'{"Records":[' + b",".join(fragments[:taken]) + b"]," + orjson.dumps(answer)[1:]
+        return b'{"Records":[' + b",".join(fragments) + b"]," + orjson.dumps(answer)[1:]
 
     def split_shard(self, request: Request) -> Answer:
         stream, shard_id = self._active(request), request["ShardToSplit"]
@@ -224,33 +239,51 @@ class Kinesis:
         if not max(1, current // 2) <= target <= current * 2:
             raise KinesisError("LimitExceededException", f"from {current} shards to {target}: half to double at a time")
         self._apply({"op": "resize", "stream": stream.name, "target": target, "ms": self._ms()})
-        return {
-            "StreamName": stream.name, "StreamARN": stream.arn, "CurrentShardCount": current, "TargetShardCount": target,
-        }  # fmt: skip
+        counts = {"CurrentShardCount": current, "TargetShardCount": target}
+        return {"StreamName": stream.name, "StreamARN": stream.arn, **counts}
 
     def set_retention(self, request: Request) -> Answer:
-        self._stream(request).retention_hours = int(request["RetentionPeriodHours"])
+        stream, hours = self._stream(request), int(request["RetentionPeriodHours"])
+        if not 24 <= hours <= 8760:
+            raise invalid(f"RetentionPeriodHours must be between 24 and 8760, but is {hours}")
+        self._apply({"op": "retention", "stream": stream.name, "hours": hours})
         return {}
 
     def add_tags(self, request: Request) -> Answer:
-        self._stream(request).tags.update(request.get("Tags") or {})
+        self._apply({"op": "tags", "stream": self._stream(request).name, "tags": request.get("Tags") or {}})
         return {}
+
+    def register_consumer(self, request: Request) -> Answer:
+        stream = self._active(request)
+        return {"Consumer": self._consumers.register(stream.arn, request["ConsumerName"])}
+
+    def deregister_consumer(self, request: Request) -> Answer:
+        stream_arn, consumer = self._consumers.find(request)
+        del self._consumers.of(stream_arn)[consumer["ConsumerName"]]
+        return {}
+
+    def describe_consumer(self, request: Request) -> Answer:
+        stream_arn, consumer = self._consumers.find(request)
+        return {"ConsumerDescription": {**consumer, "StreamARN": stream_arn}}
+
+    def list_consumers(self, request: Request) -> Answer:
+        return {"Consumers": list(self._consumers.of(self._stream(request).arn).values())}
 
     def list_tags(self, request: Request) -> Answer:
         tags = self._stream(request).tags
         return {"Tags": [{"Key": k, "Value": v} for k, v in sorted(tags.items())], "HasMoreTags": False}
 
     def _append(self, stream: Stream, records: list[tuple[Shard, Request]]) -> list[int]:
-        entries, sequences, now = [], [], self._ms()
-        for shard, record in records:
-            data, key = record["Data"], record["PartitionKey"]
-            sequences.append(stream.append(shard, data, key, now))
-            entries.append(
-                {"op": "put", "stream": stream.name, "shard": shard.shard_id, "seq": str(sequences[-1]), "ms": now,
-                 "data": data, "key": key}
-            )  # fmt: skip
+        now, first = self._ms(), stream.next_sequence
+        entries = [
+            {"op": "put", "stream": stream.name, "shard": shard.shard_id, "seq": str(first + n), "ms": now,
+             "data": record["Data"], "key": record["PartitionKey"]}
+            for n, (shard, record) in enumerate(records)
+        ]  # fmt: skip
+        # On disk before it can be read: what a reader saw must not vanish at a restart.
         self._journal.add(entries)
-        return sequences
+        self.records_in += len(records)
+        return [stream.append(shard, record["Data"], record["PartitionKey"], now) for shard, record in records]
 
     def _checked_size(self, record: Request) -> int:
         key = record.get("PartitionKey")
@@ -261,13 +294,14 @@ class Kinesis:
         size = base64_size(record["Data"]) + len(key.encode())
         if size > self.options.max_record_bytes:
             raise KinesisError(
-                "ValidationException", f"Data and PartitionKey have {size} bytes; at most {self.options.max_record_bytes}"
+                "ValidationException",
+                f"Data and PartitionKey have {size} bytes; at most {self.options.max_record_bytes}",
             )
         return size
 
     def _apply(self, entry: dict[str, Any]) -> None:
-        self._redo(entry)
         self._journal.add([entry])
+        self._redo(entry)
 
     def _redo(self, entry: dict[str, Any]) -> None:
         name = entry["stream"]
@@ -275,7 +309,9 @@ class Kinesis:
             case "create":
                 arn = f"arn:aws:kinesis:{self.options.region}:000000000000:stream/{name}"
                 active = entry["ms"] + self.options.create_milliseconds
-                self._streams[name] = Stream(name, arn, entry["shards"], entry["ms"], active)
+                self._streams[name] = Stream(
+                    name, arn, entry["shards"], entry["ms"], active, entry.get("mode", "PROVISIONED")
+                )
             case "delete":
                 del self._streams[name]
             case "put":
@@ -284,7 +320,11 @@ class Kinesis:
             case "split":
                 self._streams[name].split(entry["shard"], entry["start"], entry["ms"])
             case "merge":
-                self._streams[name].merge(*entry["shards"], entry["ms"])
+                self._streams[name].merge(entry["shards"][0], entry["shards"][1], entry["ms"])
+            case "retention":
+                self._streams[name].retention_hours = entry["hours"]
+            case "tags":
+                self._streams[name].tags.update(entry["tags"])
             case "resize":
                 self._streams[name].resize(entry["target"], entry["ms"])
 
@@ -299,7 +339,9 @@ class Kinesis:
             raise invalid("Either StreamName or StreamARN must be provided")
         if name not in self._streams:
             raise not_found(f"Stream {name} under account 000000000000")
-        return self._streams[name]
+        stream = self._streams[name]
+        stream.trim(self._ms())
+        return stream
 
     def _active(self, request: Request) -> Stream:
         stream = self._stream(request)
@@ -328,21 +370,6 @@ def _child(shard: Shard) -> dict[str, Any]:
     parents = [parent for parent in (shard.parent, shard.adjacent_parent) if parent]
     described = shard.describe()
     return {"ShardId": shard.shard_id, "ParentShards": parents, "HashKeyRange": described["HashKeyRange"]}
-
-
-def _filtered(stream: Stream, chosen: dict[str, Any]) -> list[Shard]:
-    shards = list(stream.shards.values())
-    kind = chosen.get("Type")
-    if kind == "AT_LATEST":
-        return [shard for shard in shards if shard.open]
-    if kind == "AFTER_SHARD_ID":
-        return [shard for shard in shards if shard.shard_id > chosen["ShardId"]]
-    if kind == "AT_TRIM_HORIZON":
-        return [shard for shard in shards if shard.parent is None]
-    if kind in ("AT_TIMESTAMP", "FROM_TIMESTAMP"):
-        milliseconds = float(chosen["Timestamp"]) * 1000
-        return [shard for shard in shards if shard.closed_ms is None or shard.closed_ms >= milliseconds]
-    return shards
 
 
 def _encoded(values: list[Any]) -> str:

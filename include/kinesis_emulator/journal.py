@@ -4,6 +4,7 @@ It survives a kill -9 of the emulator (a torn last line is dropped), not a loss 
 """
 
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ class Journal:
     """The changes to all streams, in order. Without a folder it keeps nothing."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._file = None
+        self._file: FileIO | None = None
+        self._size = 0
         self._path = folder / "journal.jsonl" if folder else None
         if self._path:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,11 +33,25 @@ class Journal:
                         break
                     yield orjson.loads(line)
                     good += len(line)
-        self._file = self._path.open("ab")
+        # Unbuffered, so that what a failed write leaves behind is known.
+        self._file = FileIO(self._path, "ab")
         self._file.truncate(good)
+        self._size = good
 
     def add(self, entries: list[dict[str, Any]]) -> None:
-        """Append entries; they are with the operating system when this returns."""
-        if self._file is not None and entries:
-            self._file.write(b"".join(orjson.dumps(entry) + b"\n" for entry in entries))
-            self._file.flush()
+        """Append entries, all or none; they are with the operating system when this returns.
+
+        Raises:
+            OSError: the disk is full, say. The journal then ends where it ended before.
+        """
+        if self._file is None or not entries:
+            return
+        rest = memoryview(b"".join(orjson.dumps(entry) + b"\n" for entry in entries))
+        total = len(rest)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) or 0 :]
+        except OSError:
+            self._file.truncate(self._size)
+            raise
+        self._size += total

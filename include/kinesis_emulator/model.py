@@ -41,12 +41,16 @@ class RateWindow:
 
 @dataclass
 class Shard:
-    """A shard with its records: parallel lists, in order of sequence number and of arrival (milliseconds)."""
+    """A shard with its records: parallel lists, in order of sequence number and of arrival (milliseconds).
+
+    A record's index counts from the shard's first record ever; the first ``trimmed`` ones have aged out.
+    """
 
     shard_id: str
     start_hash: int
     end_hash: int
     start_sequence: int
+    created_ms: float = 0
     parent: str | None = None
     adjacent_parent: str | None = None
     end_sequence: int | None = None
@@ -55,6 +59,7 @@ class Shard:
     sequences: list[int] = field(default_factory=list)
     arrivals_ms: list[float] = field(default_factory=list)
     fragments: list[bytes] = field(default_factory=list)
+    trimmed: int = 0
     write_records: RateWindow = field(default_factory=RateWindow)
     write_bytes: RateWindow = field(default_factory=RateWindow)
     read_calls: RateWindow = field(default_factory=RateWindow)
@@ -81,37 +86,69 @@ class Shard:
             described["AdjacentParentShardId"] = self.adjacent_parent
         return described
 
+    @property
+    def end(self) -> int:
+        """Index after the last record."""
+        return self.trimmed + len(self.sequences)
+
     def index_after(self, sequence: int) -> int:
         """Index of the first record after a sequence number."""
-        return bisect_right(self.sequences, sequence)
+        return self.trimmed + bisect_right(self.sequences, sequence)
 
     def index_at(self, sequence: int) -> int:
         """Index of the record with a sequence number, or of the first after it."""
-        return bisect_left(self.sequences, sequence)
+        return self.trimmed + bisect_left(self.sequences, sequence)
 
     def index_at_time(self, milliseconds: float) -> int:
         """Index of the first record that arrived at or after a time."""
-        return bisect_left(self.arrivals_ms, milliseconds)
+        return self.trimmed + bisect_left(self.arrivals_ms, milliseconds)
+
+    def read(self, index: int, limit: int) -> tuple[list[bytes], int]:
+        """At most ``limit`` records and 10 MiB from an index on (or from the oldest left), and the index after them."""
+        start = max(0, index - self.trimmed)
+        fragments = self.fragments[start : start + limit]
+        size = 0
+        for taken, fragment in enumerate(fragments):
+            size += len(fragment)
+            if size > MAX_RESPONSE_BYTES and taken:
+                fragments = fragments[:taken]
+                break
+        return fragments, self.trimmed + start + len(fragments)
+
+    def behind_ms(self, index: int, now_ms: float) -> int:
+        """How long ago the record at an index arrived, at least 1; 0 where there is none yet."""
+        return 0 if index >= self.end else max(1, int(now_ms - self.arrivals_ms[index - self.trimmed]))
+
+    def trim(self, horizon_ms: float) -> None:
+        """Forget the records that arrived before a time."""
+        count = bisect_left(self.arrivals_ms, horizon_ms)
+        if count:
+            del self.sequences[:count], self.arrivals_ms[:count], self.fragments[:count]
+            self.trimmed += count
 
 
 class Stream:
     """A stream. Sequence numbers grow over the whole stream, so children begin above their parents' end."""
 
-    def __init__(self, name: str, arn: str, shards: int, created_ms: float, active_ms: float) -> None:
+    def __init__(
+        self, name: str, arn: str, shards: int, created_ms: float, active_ms: float, mode: str = "PROVISIONED"
+    ) -> None:
         self.name = name
         self.arn = arn
         self.created_ms = created_ms
         self.active_ms = active_ms
-        self.mode = "PROVISIONED"
+        self.mode = mode
         self.retention_hours = 24
         self.tags: dict[str, str] = {}
         self.shards: dict[str, Shard] = {}
         self._sequence = _FIRST_SEQUENCE_NUMBER
+        self._shards_ever = 0
+        self._trimmed_ms = 0.0
         self._open: list[Shard] = []
         self._starts: list[int] = []
         width = (MAX_HASH_KEY + 1) // shards
         for n in range(shards):
-            self._add(n * width, MAX_HASH_KEY if n == shards - 1 else (n + 1) * width - 1)
+            self._add(n * width, MAX_HASH_KEY if n == shards - 1 else (n + 1) * width - 1, created_ms)
 
     def status(self, now_ms: float) -> str:
         """CREATING until its time has come, then ACTIVE."""
@@ -121,6 +158,11 @@ class Stream:
     def open_shards(self) -> list[Shard]:
         """Open shards by hash key."""
         return list(self._open)
+
+    @property
+    def next_sequence(self) -> int:
+        """The sequence number of the next record."""
+        return self._sequence + 1
 
     def shard(self, shard_id: str) -> Shard:
         """A shard by its id; raises ResourceNotFoundException."""
@@ -157,8 +199,8 @@ class Stream:
         if not parent.start_hash < new_start <= parent.end_hash:
             raise invalid(f"NewStartingHashKey {new_start} is not inside shard {shard_id}")
         self._close(parent, now_ms)
-        self._add(parent.start_hash, new_start - 1, parent)
-        self._add(new_start, parent.end_hash, parent)
+        self._add(parent.start_hash, new_start - 1, now_ms, parent)
+        self._add(new_start, parent.end_hash, now_ms, parent)
 
     def merge(self, shard_id: str, adjacent_id: str, now_ms: float) -> None:
         """Close two adjacent shards and open one; raises InvalidArgumentException where they are not adjacent."""
@@ -168,7 +210,7 @@ class Stream:
         self._close(first, now_ms)
         self._close(second, now_ms)
         low, high = min(first.start_hash, second.start_hash), max(first.end_hash, second.end_hash)
-        self._add(low, high, first, second)
+        self._add(low, high, now_ms, first, second)
 
     def resize(self, target: int, now_ms: float) -> None:
         """Split and merge uniformly until ``target`` shards are open (doubling and halving, as the API does)."""
@@ -192,12 +234,49 @@ class Stream:
         shard.closed_ms = now_ms
         self._reindex()
 
-    def _add(self, low: int, high: int, parent: Shard | None = None, adjacent: Shard | None = None) -> None:
+    def horizon_ms(self, now_ms: float) -> float:
+        """The oldest time of which the stream knows anything."""
+        return max(self.created_ms, now_ms - self.retention_hours * 3_600_000)
+
+    def trim(self, now_ms: float) -> None:
+        """Forget records beyond retention, and shards that closed before; looks once a second, so that it is cheap."""
+        if now_ms - self._trimmed_ms < 1000:
+            return
+        self._trimmed_ms = now_ms
+        horizon = self.horizon_ms(now_ms)
+        for shard in list(self.shards.values()):
+            shard.trim(horizon)
+            if shard.closed_ms is not None and shard.closed_ms < horizon:
+                del self.shards[shard.shard_id]
+
+    def filtered(self, kind: str | None, milliseconds: float, shard_id: str, now_ms: float) -> list[Shard]:
+        """The shards of a ShardFilter, by id (API reference, ShardFilter); raises InvalidArgumentException."""
+        horizon = self.horizon_ms(now_ms)
+        at = horizon if kind == "AT_TRIM_HORIZON" else max(milliseconds, horizon)
+        match kind:
+            case None | "FROM_TRIM_HORIZON":
+                chosen = list(self.shards.values())
+            case "AT_LATEST":
+                chosen = self._open
+            case "AFTER_SHARD_ID":
+                chosen = [shard for shard in self.shards.values() if shard.shard_id > shard_id]
+            case "AT_TRIM_HORIZON" | "AT_TIMESTAMP":
+                chosen = [s for s in self.shards.values() if s.created_ms <= at and (s.closed_ms or at + 1) > at]
+            case "FROM_TIMESTAMP":
+                chosen = [s for s in self.shards.values() if s.closed_ms is None or s.closed_ms >= at]
+            case _:
+                raise KinesisError("ValidationException", f"ShardFilter type {kind!r} is not one of the enum values")
+        return sorted(chosen, key=lambda shard: shard.shard_id)
+
+    def _add(
+        self, low: int, high: int, now_ms: float, parent: Shard | None = None, adjacent: Shard | None = None
+    ) -> None:
         self._sequence += 1
         shard = Shard(
-            f"shardId-{len(self.shards):012d}", low, high, self._sequence,
+            f"shardId-{self._shards_ever:012d}", low, high, self._sequence, now_ms,
             parent.shard_id if parent else None, adjacent.shard_id if adjacent else None,
         )  # fmt: skip
+        self._shards_ever += 1
         for one in (parent, adjacent):
             if one:
                 one.children.append(shard.shard_id)

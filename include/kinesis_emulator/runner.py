@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,21 +19,20 @@ def start_emulator(
     command = [sys.executable, "-m", "kinesis_emulator", "--port", str(port), *arguments]
     if data_dir is not None:
         command += ["--data-dir", str(data_dir)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    endpoint = process.stdout.readline().strip()
-    if not endpoint:
-        message = process.stderr.read().strip()
-        process.wait()
-        raise RuntimeError(message or "the emulator ended before it was ready")
+    # A file and not a pipe: nobody drains a pipe later, and an emulator that logs much would block on it.
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        assert process.stdout is not None
+        endpoint = process.stdout.readline().strip()
+        if not endpoint:
+            process.wait()
+            errors.seek(0)
+            raise RuntimeError(errors.read().strip() or "the emulator ended before it was ready")
     return process, endpoint
 
 
 @contextmanager
-def running_emulator(
-    port: int = 0, *, data_dir: Path | None = None, arguments: tuple[str, ...] = ()
-) -> Iterator[str]:
+def running_emulator(port: int = 0, *, data_dir: Path | None = None, arguments: tuple[str, ...] = ()) -> Iterator[str]:
     """The endpoint URL of an emulator that runs for the length of the ``with`` block."""
     process, endpoint = start_emulator(port, data_dir=data_dir, arguments=arguments)
     try:

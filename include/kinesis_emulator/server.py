@@ -63,14 +63,14 @@ class Server:
         operation = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
         self._calls[operation] += 1
         try:
-            self._authorise(request)
+            body = await request.read()
+            self._authorise(request, body)
             fault = next((armed.fault for armed in self._faults if armed.strikes(operation)), None)
             if fault is not None:
                 await self._fail(fault)
             handler = self._kinesis.operations.get(operation)
             if handler is None:
                 raise KinesisError("UnknownOperationException", f"{operation or 'no operation'} is not supported")
-            body = await request.read()
             answer = handler(_parsed(body))
             payload = answer if isinstance(answer, bytes) else orjson.dumps(answer)
             if fault is not None and fault.kind == "close":
@@ -79,14 +79,24 @@ class Server:
         except KinesisError as error:
             payload = orjson.dumps({"__type": error.code, "message": str(error)})
             return web.Response(status=error.status, body=payload, content_type=_JSON)
+        except OSError as error:
+            payload = orjson.dumps(
+                {"__type": "InternalFailure", "message": f"nothing was stored: {error}; free the disk"}
+            )
+            return web.Response(status=500, body=payload, content_type=_JSON)
         except (KeyError, TypeError, ValueError) as error:
             payload = orjson.dumps({"__type": "ValidationException", "message": f"malformed request: {error!r}"})
             return web.Response(status=400, body=payload, content_type=_JSON)
 
-    def _authorise(self, request: web.Request) -> None:
+    def _authorise(self, request: web.Request, body: bytes) -> None:
         expected = self._options.access_key
         if expected and f"Credential={expected}/" not in request.headers.get("Authorization", ""):
             raise KinesisError("UnrecognizedClientException", "The security token included in the request is invalid.")
+        if expected and self._options.secret_key:
+            # Imported where it is used: botocore takes longer to import than the emulator to start.
+            from kinesis_emulator.auth import check_signature
+
+            check_signature(request.headers, body, expected, self._options.secret_key)
 
     async def _fail(self, fault: Fault) -> None:
         match fault.kind:
@@ -105,7 +115,13 @@ class Server:
         return web.json_response({"faults": len(faults)})
 
     async def _stats(self, _: web.Request) -> web.Response:
-        return web.json_response({"calls": dict(self._calls)})
+        return web.json_response(
+            {
+                "calls": dict(self._calls),
+                "records_in": self._kinesis.records_in,
+                "records_out": self._kinesis.records_out,
+            }
+        )
 
 
 def _parsed(body: bytes) -> dict[str, object]:

@@ -28,7 +28,7 @@ def client_of(endpoint: str, access_key: str = "test") -> Any:
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    with running_emulator() as url:
+    with running_emulator(arguments=("--create-milliseconds", "0")) as url:
         yield url
 
 
@@ -39,7 +39,7 @@ def kinesis(endpoint: str) -> Any:
 
 @pytest.fixture
 def stream(kinesis: Any, request: pytest.FixtureRequest) -> str:
-    name = request.node.name[:100].replace("[", "-").replace("]", "-").replace("/", "-")
+    name: str = request.node.name[:100].replace("[", "-").replace("]", "-").replace("/", "-")
     kinesis.create_stream(StreamName=name, ShardCount=1)
     kinesis.get_waiter("stream_exists").wait(StreamName=name, WaiterConfig={"Delay": 1})
     return name
@@ -140,8 +140,10 @@ def test_a_merge_has_two_parents(kinesis: Any, stream: str) -> None:
         (
             "list_stream_consumers",
             {"StreamARN": "arn:aws:kinesis:us-east-1:000000000000:stream/x"},
-            "UnknownOperationException",
+            "ResourceNotFoundException",
         ),
+        ("describe_account_settings", {}, "UnknownOperationException"),
+        ("create_stream", {"StreamName": "without-a-shard-count"}, "ValidationException"),
     ],
 )
 def test_errors_have_the_names_that_boto3_knows(kinesis: Any, call: str, arguments: dict[str, Any], code: str) -> None:
