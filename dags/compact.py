@@ -1,7 +1,7 @@
 """Compact the tables that have gathered small files.
 
-One DAG a pipeline, ``<pipeline>.compact``: OPTIMIZE in sealed segments only, where no stream writes. Rows and answers stay
-as they are.
+One DAG a pipeline, ``<pipeline>.compact``: OPTIMIZE in sealed segments only, where no stream writes. Rows and answers
+stay as they are.
 """
 
 from datetime import UTC, datetime

@@ -1,8 +1,8 @@
 """Recompute event dates from bronze.
 
-One DAG a pipeline, ``<pipeline>.reprocess``. It seals the log, waits until the refine stream has passed the seal, replaces
-silver's slices and the batch tables of the range, and checks the result against the pipeline's suite. The streams go on
-meanwhile, and every serving answer stays right: publishing a date is one commit.
+One DAG a pipeline, ``<pipeline>.reprocess``. It seals the log, waits until the refine stream has passed the seal,
+replaces silver's slices and the batch tables of the range, and checks the result against the pipeline's suite. The
+streams go on meanwhile, and every serving answer stays right: publishing a date is one commit.
 
 - **Daily** over its data interval; backfill older dates with Airflow's own backfill.
 - **By hand**: trigger with `from` and `to` (exclusive).

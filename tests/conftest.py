@@ -3,18 +3,21 @@
 from collections.abc import Iterator
 
 import pytest
+from layers import refine, settings
 from pyspark.sql import SparkSession
 
 from tidemark.jars import ensure_jars
 from tidemark.settings import get_settings
 from tidemark_spark.session import local_session
 
+__all__ = ["refine", "settings", "spark"]
+
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
-    settings = get_settings()
-    ensure_jars(settings, print)
-    session = local_session("tests", settings)
+    own = get_settings()
+    ensure_jars(own, print)
+    session = local_session("tests", own)
     session.sparkContext.setLogLevel("ERROR")
     yield session
     session.stop()

@@ -33,6 +33,7 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
         "spark.sql.streaming.metricsEnabled": "false",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.log.level": "WARN",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.driver.host": "127.0.0.1",
@@ -69,6 +70,8 @@ def submit_environment(settings: Settings) -> dict[str, str]:
         "TIDEMARK_PIPELINES_DIR": settings.pipelines_dir,
         "TIDEMARK_KINESIS_ENDPOINT_URL": settings.kinesis_endpoint_url,
         "TIDEMARK_AWS_REGION": settings.aws_region,
+        "TIDEMARK_MAX_RECORDS_PER_BATCH": settings.max_records_per_batch,
+        "TIDEMARK_TRIGGER_SECONDS": settings.trigger_seconds,
     }
     return {
         **os.environ,

@@ -31,7 +31,7 @@ def range_params() -> dict[str, Param]:
     }
 
 
-@task(**DATA_REFUSED)
+@task(retries=DATA_REFUSED["retries"])
 def plan(
     params: dict[str, Any] | None = None,
     data_interval_start: datetime | None = None,

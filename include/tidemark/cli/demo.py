@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +22,7 @@ def demo(
     rate: Annotated[float, typer.Option(help="Flights put a second.", min=1)] = 2500,
     kinesis_port: Annotated[int, typer.Option(help="Port of the Kinesis emulator.")] = 4567,
     airflow_port: Annotated[int, typer.Option(help="Port of Airflow.")] = 8080,
+    picture: Annotated[Path | None, typer.Option(help="Save what was shown as an SVG file.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end, until ^C.")] = False,
 ) -> None:
     """Run the whole platform on this machine: real flights from Kinesis to the analyst, and a proof of the answer.
@@ -33,7 +35,10 @@ def demo(
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "demo")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "demo")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console()
+    console = Console(record=picture is not None, width=110 if picture else None)
     with Demo(DemoOptions(records, rate, kinesis_port, airflow_port, keep), get_settings(), console) as run:
-        if not run.run():
+        agrees = run.run()
+        if picture:
+            console.save_svg(str(picture), title="tidemark demo")
+        if not agrees:
             raise DisagreementError("the served answer differs from the recomputation; the tables above show where")

@@ -121,6 +121,8 @@ class Demo:
                 "lake_uri": str(self._folder / "lake"),
                 "state_uri": str(self._folder / "state"),
                 "kinesis_endpoint_url": endpoint,
+                # Small micro-batches from the first one on: a cold driver takes long over a large one.
+                "max_records_per_batch": 10_000,
                 "schedules": False,  # runs of yesterday's dates would only take the cores from the one that is shown
             }
         )

@@ -1,18 +1,15 @@
 """A driver that comes to a halt at each seam, one query a seam, so that a test can kill it there.
 
-Arguments: endpoint URL, folder, then "seam:stream" pairs. A query that has reached its seam leaves a file "<seam>.reached" in
-the folder and stays where it is.
+Arguments: endpoint URL, folder, then "seam:stream" pairs. A query that has reached its seam leaves a file
+"<seam>.reached" in the folder and stays where it is.
 """
 
 import json
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.datasource import InputPartition
 from pyspark.sql.types import StructType
 
 from pyspark_kinesis.ledger import Entry, Ledger, open_store
@@ -44,8 +41,9 @@ def rows_of(frame: DataFrame) -> list[tuple[str, str, str]]:
 
 
 def main(url: str, folder: Path, pairs: list[str]) -> None:
-    # Spark's log stays on the standard error; the session's settings are those that matter here, and no more.
     builder = SparkSession.builder.master("local[4]").config("spark.ui.enabled", "false")
+    # Compiled quickly rather than well: the driver lives for seconds.
+    builder = builder.config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1")
     for name in ("spark.driver.bindAddress", "spark.driver.host"):
         builder = builder.config(name, "127.0.0.1")
     spark = builder.getOrCreate()
@@ -59,19 +57,12 @@ def start_query(spark: SparkSession, url: str, folder: Path, seam: str, stream: 
 
     class HaltingLedger(Ledger):
         def record(self, run: str, batch: int, shard_id: str, entry: Entry) -> Entry:
-            if seam == "before-ledger":
-                halt(marker)
             recorded = super().record(run, batch, shard_id, entry)
             if seam == "after-ledger":
                 halt(marker)
             return recorded
 
     class HaltingReader(KinesisStreamReader):
-        def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
-            yield from super().read(partition)
-            if seam == "after-emit":
-                halt(marker)
-
         def commit(self, end: Offset) -> None:
             if seam == "after-commit":
                 halt(marker)

@@ -15,7 +15,8 @@ import pytest
 from dying_driver import rows_of, write_once
 from pyspark.sql import SparkSession
 
-SEAMS = ("before-ledger", "after-ledger", "after-emit", "before-commit", "after-commit")
+# The source's model test, without Spark, dies at all seams; here are those where real processes make a difference.
+SEAMS = ("after-ledger", "before-commit", "after-commit")
 
 
 def kill_session(leader: int) -> None:
@@ -61,8 +62,8 @@ def test_a_query_killed_at_a_seam_resumes_exactly(
 ) -> None:
     folder, streams = crashed
     stream, out = streams[seam], folder / seam / "out"
-    recorded = list((folder / seam / "ledger").glob("*/*/*.json"))
-    assert bool(recorded) == (seam != "before-ledger"), "the driver was not killed where the test says"
+    assert list((folder / seam / "ledger").glob("*/*/*.json")), "the driver was not killed where the test says"
+    assert len(list(out.glob("*.json"))) == {"after-ledger": 0, "before-commit": 1, "after-commit": 1}[seam]
     stream.put(50)
     reader = spark.readStream.format("kinesis").option("streamName", stream.name).option("endpointUrl", stream.url)
     reader = reader.option("ledgerLocation", str(folder / seam / "ledger"))

@@ -1,5 +1,0 @@
-"""Fixtures of the layers' tests."""
-
-from layers import refine, settings
-
-__all__ = ["refine", "settings"]
