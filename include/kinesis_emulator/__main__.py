@@ -45,6 +45,8 @@ def serve(
             err=True,
         )
         raise typer.Exit(1) from error
+    # Before the endpoint is told: aiohttp listens after its start-up hooks, and a quick client would be refused.
+    listener.listen(128)
     endpoint = f"http://{host}:{listener.getsockname()[1]}"
     application = Server(options).application()
 
