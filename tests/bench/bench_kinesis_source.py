@@ -2,8 +2,8 @@
 
     python tests/bench/bench_kinesis_source.py --records 100000 --shards 2
 
-Prints records/s of boto3's get_records loop, of the source's own fetch and decoding to Arrow, and of whole queries into a
-foreachBatch that counts; then the fixed cost of warm micro-batches of one record, and where it goes.
+Prints records/s of boto3's get_records loop, of the source's own fetch and decoding to Arrow, and of whole queries into
+a noop foreachBatch; then the fixed cost of warm micro-batches of one record, and where it goes.
 """
 
 import json
@@ -150,7 +150,7 @@ def main(
     records: Annotated[int, typer.Option(help="Records in the stream.")] = 100_000,
     shards: Annotated[int, typer.Option(help="Shards of the stream.")] = 2,
     record_bytes: Annotated[int, typer.Option(help="Size of a record.")] = 200,
-    singles: Annotated[int, typer.Option(help="Micro-batches of one record to measure.")] = 20,
+    batches: Annotated[int, typer.Option(help="Micro-batches of one record to measure.")] = 20,
 ) -> None:
     """Measure, and print one JSON object."""
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "bench")
@@ -168,7 +168,7 @@ def main(
         for name, options in (("source_unpaced", {"maxGetRecordsPerSecond": "0"}), ("source_default", {})):
             number, seconds = bench.throughput(options)
             result[name] = {"records_per_second": round(number / seconds), "records": number, "seconds": seconds}
-        seconds_each, phases = bench.single_records(client, singles)
+        seconds_each, phases = bench.single_records(client, batches)
         result["one_record"] = {
             "put_to_batch_p50_ms": round(statistics.median(seconds_each) * 1000),
             "put_to_batch_p95_ms": round(statistics.quantiles(seconds_each, n=20)[-1] * 1000),
