@@ -129,7 +129,7 @@ class Kinesis:
             name, offset, after, chosen = _decoded(token, "ExpiredNextTokenException")
             request = {"StreamName": name}
         stream = self._stream(request)
-        milliseconds = float(chosen.get("Timestamp") or 0) * 1000
+        milliseconds = round(float(chosen.get("Timestamp") or 0) * 1000)
         shards = stream.filtered(chosen.get("Type"), milliseconds, chosen.get("ShardId") or "", self._ms())
         shards = [shard for shard in shards if after is None or shard.shard_id > after]
         limit = int(request.get("MaxResults") or 1000)
@@ -193,7 +193,7 @@ class Kinesis:
                 )
             index = shard.index_at(int(text)) if kind.startswith("AT") else shard.index_after(int(text))
         elif kind == "AT_TIMESTAMP":
-            index = shard.index_at_time(float(request["Timestamp"]) * 1000)
+            index = shard.index_at_time(round(float(request["Timestamp"]) * 1000))
         else:
             raise KinesisError("ValidationException", f"ShardIteratorType {kind!r} is not one of the enum values")
         return {"ShardIterator": self._iterator(stream, shard, index)}
@@ -329,7 +329,8 @@ class Kinesis:
                 self._streams[name].resize(entry["target"], entry["ms"])
 
     def _ms(self) -> float:
-        return round(self._clock() * 1000, 3)
+        # Whole milliseconds, as answers show them: AT_TIMESTAMP with a record's own arrival must begin with it.
+        return float(int(self._clock() * 1000))
 
     def _stream(self, request: Request) -> Stream:
         name = request.get("StreamName")

@@ -190,6 +190,13 @@ def test_another_access_key_is_refused() -> None:
         assert error_of(client_of(endpoint, "wrong").list_streams) == "UnrecognizedClientException"
 
 
+def test_a_signature_of_another_secret_is_refused() -> None:
+    with running_emulator(arguments=("--access-key", "test", "--secret-key", "test")) as endpoint:
+        assert client_of(endpoint).list_streams()["StreamNames"] == []
+    with running_emulator(arguments=("--access-key", "test", "--secret-key", "other")) as endpoint:
+        assert error_of(client_of(endpoint).list_streams) == "InvalidSignatureException"
+
+
 def test_acknowledged_records_survive_a_kill_with_a_torn_last_line(tmp_path: Path) -> None:
     process, endpoint = start_emulator(data_dir=tmp_path)
     kinesis = client_of(endpoint)
