@@ -235,3 +235,21 @@ def test_it_ends_when_told() -> None:
     assert process.wait(timeout=10) == 0
     with pytest.raises(EndpointConnectionError):
         client_of(endpoint).list_streams()
+
+
+def test_an_answer_is_cut_in_the_middle_after_its_call_took_effect(kinesis: Any, stream: str, endpoint: str) -> None:
+    httpx.post(f"{endpoint}/_control/faults", json=[{"operation": "PutRecord", "kind": "close", "calls": 1}])
+    request = {"StreamName": stream, "Data": "AAAA", "PartitionKey": "k"}
+    # Not through boto3: it takes the short answer for an empty one, and raises nothing.
+    with pytest.raises(httpx.RemoteProtocolError, match="without sending complete"):
+        httpx.post(endpoint, json=request, headers={"X-Amz-Target": "Kinesis_20131202.PutRecord"})
+    assert data(read(kinesis, stream)) == [b"\0\0\0"]
+
+
+def test_an_injected_expiry_strikes_get_records(kinesis: Any, stream: str, endpoint: str) -> None:
+    httpx.post(f"{endpoint}/_control/faults", json=[{"operation": "GetRecords", "kind": "expire", "calls": 1}])
+    token = kinesis.get_shard_iterator(
+        StreamName=stream, ShardId="shardId-000000000000", ShardIteratorType="TRIM_HORIZON"
+    )["ShardIterator"]
+    assert error_of(kinesis.get_records, ShardIterator=token) == "ExpiredIteratorException"
+    assert data(kinesis.get_records(ShardIterator=token)) == []
