@@ -21,7 +21,7 @@ import boto3
 import typer
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.query import StreamingQuery
 
 from kinesis_emulator import running_emulator
 from pyspark_kinesis.client import KinesisClient
@@ -45,10 +45,11 @@ def shard_ids(client: Any, stream: str) -> list[str]:
 
 def boto3_loop(url: str, stream: str) -> int:
     """Records read by the loop that everybody writes."""
-    client, number = boto3.client("kinesis", region_name=REGION, endpoint_url=url), 0
+    client: Any = boto3.client("kinesis", region_name=REGION, endpoint_url=url)
+    number = 0
     for shard in shard_ids(client, stream):
-        arguments = {"StreamName": stream, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"}
-        iterator = client.get_shard_iterator(**arguments)["ShardIterator"]
+        answer = client.get_shard_iterator(StreamName=stream, ShardId=shard, ShardIteratorType="TRIM_HORIZON")
+        iterator = answer["ShardIterator"]
         while True:
             answer = client.get_records(ShardIterator=iterator, Limit=10_000)
             number += len(answer["Records"])

@@ -147,6 +147,15 @@ def assert_each_once_in_order(engine: Engine, stream: Stream) -> None:
     for shard, number, _ in rows:
         assert last.get(shard, 0) < int(number), "out of order in a shard"
         last[shard] = int(number)
+    last_batch = {shard: batch for batch in sorted(engine.sink) for shard, _, _ in engine.sink[batch]}
+    for shard in engine.client.shards({"StreamName": stream.name}):
+        first = min(
+            (b for b, batch in engine.sink.items() if any(row[0] == shard.shard_id for row in batch)), default=None
+        )
+        if first is not None:
+            assert all(last_batch.get(parent, -1) < first for parent in shard.parents), (
+                "a child before its parent's end"
+            )
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -171,6 +180,32 @@ def test_each_record_once_whatever_happens(seed: int, client: KinesisClient, tmp
     drain(query, stream)
     assert_each_once_in_order(query, stream)
     assert not query.trigger("none"), "a batch with nothing to read"
+
+
+def test_of_two_attempts_at_once_both_give_what_the_first_recorded(client: KinesisClient, tmp_path: Path) -> None:
+    stream = Stream(client, shards=1)
+    stream.put(10)
+    query = engine(client, stream, tmp_path)
+    start = query.initial
+    assert start is not None
+    (part,) = query.planner.partitions(start, query.planner.latest(start))
+    rows: dict[str, list[tuple[str, str, bytes]]] = {}
+
+    def attempt(name: str, ledger: Ledger) -> None:
+        reader = PartReader(client, ledger, query.options, ARROW, part)
+        rows[name] = [row for arrow in reader.read() for row in rows_of(arrow)]
+
+    class OvertakenLedger(Ledger):
+        """Between the read and the record of one attempt, records arrive, and another attempt comes first."""
+
+        def record(self, run: str, batch: int, shard_id: str, entry: Entry) -> Entry:
+            stream.put(10)
+            attempt("fast", query.ledger)
+            return super().record(run, batch, shard_id, entry)
+
+    attempt("slow", OvertakenLedger(LocalStore(tmp_path)))
+    assert len(rows["fast"]) == 20
+    assert rows["slow"] == rows["fast"]
 
 
 def test_latest_is_pinned_at_the_first_start(client: KinesisClient, tmp_path: Path) -> None:
