@@ -4,9 +4,12 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
+
+from pydantic import ValidationError
 
 import tidemark.pipelines
 from tidemark.definition import Pipeline
@@ -59,7 +62,9 @@ def collect(modules: Iterator[ModuleType]) -> dict[str, Pipeline]:
 
 def _modules(extra: Path | None) -> Iterator[ModuleType]:
     for info in pkgutil.iter_modules(tidemark.pipelines.__path__):
-        yield importlib.import_module(f"tidemark.pipelines.{info.name}")
+        with _definition_errors(info.name):
+            module = importlib.import_module(f"tidemark.pipelines.{info.name}")
+        yield module
     if extra is None:
         return
     for path in sorted(extra.glob("*.py")):
@@ -67,5 +72,15 @@ def _modules(extra: Path | None) -> Iterator[ModuleType]:
         if spec is None or spec.loader is None:
             raise DefinitionError(str(path), ["cannot be imported"])
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        with _definition_errors(str(path)):
+            spec.loader.exec_module(module)
         yield module
+
+
+@contextmanager
+def _definition_errors(file: str) -> Iterator[None]:
+    """Say what is wrong with a window, a duration or a field in the same way as with a whole definition."""
+    try:
+        yield
+    except ValidationError as error:
+        raise DefinitionError(file, [str(e["msg"]).removeprefix("Value error, ") for e in error.errors()]) from error

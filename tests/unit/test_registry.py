@@ -66,3 +66,14 @@ def test_a_pipeline_that_is_imported_into_another_module_counts_once() -> None:
 def test_two_definitions_of_one_name_in_two_modules_are_refused() -> None:
     with pytest.raises(DefinitionError, match="is defined twice, in first and second: rename one"):
         collect(iter([module("first", a=make_pipeline()), module("second", b=make_pipeline(key=["shop"]))]))
+
+
+def test_a_slide_that_does_not_divide_evenly_is_a_definition_error_that_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "uneven.py").write_text(
+        "from tidemark.definition import Window\nWindow('10 minutes', every='3 minutes')\n"
+    )
+    monkeypatch.setenv("TIDEMARK_PIPELINES_DIR", str(tmp_path))
+    with pytest.raises(DefinitionError, match=r"uneven\.py: .*must divide the length evenly"):
+        load_pipelines()

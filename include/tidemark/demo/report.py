@@ -72,9 +72,9 @@ def print_report(console: Console, found: Account, proven: list[Proof], timings:
     table.add_row("agrees", _verdict(found.balances))
     console.print(table)
     table = RichTable(title="Served rollups against a recomputation from the input file", title_justify="left")
-    for name in ("rollup", "windows", "missing", "unexpected", "exact values", "that differ"):
-        table.add_column(name, justify="left" if name == "rollup" else "right")
-    for name in ("distinct: worst error", "quantile: worst rank error", "agrees"):
+    for name in ("rollup", "windows", "missing", "extra", "exact values", "differ"):
+        table.add_column(name, justify="left" if name == "rollup" else "right", no_wrap=True)
+    for name in ("distinct err", "rank err", "agrees"):
         table.add_column(name, justify="right")
     for proof in proven:
         counts = (f"{n:,}" for n in proof[1:6])
