@@ -1,5 +1,6 @@
 """One Spark session a process, with Tidemark's own settings."""
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -21,3 +22,9 @@ def spark() -> Iterator[SparkSession]:
     session.sparkContext.setLogLevel("ERROR")
     yield session
     session.stop()
+
+
+def pytest_unconfigure() -> None:
+    # py4j says that its connections close when Python ends, to a stream that pytest has closed by then; Airflow's logging
+    # set-up lets it. Pytest's summary is to be the last thing said.
+    logging.disable(logging.CRITICAL)

@@ -3,15 +3,14 @@
 import os
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
+from kinesis_streams import Stream
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
@@ -22,29 +21,6 @@ os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
 os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
 
 PATIENCE_SECONDS = 60
-
-
-@dataclass
-class Stream:
-    """A stream of the emulator, with what was put into it."""
-
-    url: str
-    name: str = field(default_factory=lambda: uuid.uuid4().hex)
-    values: list[bytes] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.client = boto3.client("kinesis", region_name="us-east-1", endpoint_url=self.url)
-
-    def put(self, number: int) -> None:
-        """Put the next ``number`` values, under keys that spread over the shards."""
-        values = [str(len(self.values) + n).encode() for n in range(number)]
-        records = [{"Data": value, "PartitionKey": value.decode()} for value in values]
-        for start in range(0, number, 500):
-            self.client.put_records(StreamName=self.name, Records=records[start : start + 500])
-        self.values += values
-
-    def resize(self, shards: int) -> None:
-        self.client.update_shard_count(StreamName=self.name, TargetShardCount=shards, ScalingType="UNIFORM_SCALING")
 
 
 class Sink:

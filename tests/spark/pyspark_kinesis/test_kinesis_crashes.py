@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from dying_driver import rows_of, write_once
+from kinesis_streams import Stream
 from pyspark.sql import SparkSession
 
 # The source's model test, without Spark, dies at all seams; here are those where real processes make a difference.
@@ -31,8 +32,6 @@ def kill_session(leader: int) -> None:
 @pytest.fixture(scope="module")
 def crashed(kinesis_url: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A folder and streams, after a driver with one query a seam was killed with each query at its seam."""
-    from conftest import Stream
-
     folder = tmp_path_factory.mktemp("crash")
     streams = {}
     for seam in SEAMS:

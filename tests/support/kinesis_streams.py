@@ -1,0 +1,29 @@
+"""A stream of the emulator that remembers what was put into it."""
+
+import uuid
+from dataclasses import dataclass, field
+
+import boto3
+
+
+@dataclass
+class Stream:
+    """A stream of the emulator, with what was put into it."""
+
+    url: str
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    values: list[bytes] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.client = boto3.client("kinesis", region_name="us-east-1", endpoint_url=self.url)
+
+    def put(self, number: int) -> None:
+        """Put the next ``number`` values, under keys that spread over the shards."""
+        values = [str(len(self.values) + n).encode() for n in range(number)]
+        records = [{"Data": value, "PartitionKey": value.decode()} for value in values]
+        for start in range(0, number, 500):
+            self.client.put_records(StreamName=self.name, Records=records[start : start + 500])
+        self.values += values
+
+    def resize(self, shards: int) -> None:
+        self.client.update_shard_count(StreamName=self.name, TargetShardCount=shards, ScalingType="UNIFORM_SCALING")
