@@ -25,6 +25,6 @@ def spark() -> Iterator[SparkSession]:
 
 
 def pytest_unconfigure() -> None:
-    # py4j says that its connections close when Python ends, to a stream that pytest has closed by then; Airflow's logging
-    # set-up lets it. Pytest's summary is to be the last thing said.
+    # py4j says that its connections close when Python ends, to a stream that pytest has closed by then, and Airflow's
+    # logging set-up lets it. Pytest's summary is to be the last thing said.
     logging.disable(logging.CRITICAL)
