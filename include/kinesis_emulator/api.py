@@ -117,25 +117,31 @@ class Kinesis:
 
     def list_streams(self, request: Request) -> Answer:
         after = request.get("ExclusiveStartStreamName") or ""
+        if token := request.get("NextToken"):
+            (after,) = _decoded(token, "ExpiredNextTokenException")
         names = sorted(name for name in self._streams if name > after)
         limit = int(request.get("Limit") or 100)
-        return {"StreamNames": names[:limit], "HasMoreStreams": len(names) > limit}
+        answer: dict[str, Any] = {"StreamNames": names[:limit], "HasMoreStreams": len(names) > limit}
+        if len(names) > limit:
+            answer["NextToken"] = _encoded([names[limit - 1]])
+        return answer
 
     def list_shards(self, request: Request) -> Answer:
-        offset, after, chosen = 0, request.get("ExclusiveStartShardId"), request.get("ShardFilter") or {}
+        after, chosen = request.get("ExclusiveStartShardId"), request.get("ShardFilter") or {}
         if token := request.get("NextToken"):
             if request.get("StreamName"):
                 raise invalid("NextToken and StreamName cannot be provided together.")
-            name, offset, after, chosen = _decoded(token, "ExpiredNextTokenException")
+            name, after, chosen = _decoded(token, "ExpiredNextTokenException")
             request = {"StreamName": name}
         stream = self._stream(request)
         milliseconds = round(float(chosen.get("Timestamp") or 0) * 1000)
         shards = stream.filtered(chosen.get("Type"), milliseconds, chosen.get("ShardId") or "", self._ms())
         shards = [shard for shard in shards if after is None or shard.shard_id > after]
         limit = int(request.get("MaxResults") or 1000)
-        answer: dict[str, Any] = {"Shards": [shard.describe() for shard in shards[offset : offset + limit]]}
-        if len(shards) > offset + limit:
-            answer["NextToken"] = _encoded([stream.name, offset + limit, after, chosen])
+        answer: dict[str, Any] = {"Shards": [shard.describe() for shard in shards[:limit]]}
+        if len(shards) > limit:
+            # A page is named by its last shard: offsets would skip one where a split closes another in between.
+            answer["NextToken"] = _encoded([stream.name, shards[limit - 1].shard_id, chosen])
         return answer
 
     def put_record(self, request: Request) -> Answer:

@@ -85,6 +85,7 @@ class Demo:
             self._watch("refine catches up", self._caught_up)
             self._mark("every flight served")
             self._board.phase = "done"
+        self._console.print()
         if self._producer_error is not None:
             raise self._producer_error
         found = account(flights, self._produced.records, self.settings)
@@ -133,7 +134,9 @@ class Demo:
     def _start_streams(self) -> None:
         command = submit_command("stream", ["--pipeline", "flights"], self.settings)
         self._child(Child("streams", command, self._folder / "streams.log", submit_environment(self.settings)))
-        self._console.print(f"Streams of flights are starting (log: {self._folder / 'streams.log'})")
+        log = self._folder / "streams.log"
+        shown = log.relative_to(self._base.project_dir) if log.is_relative_to(self._base.project_dir) else log
+        self._console.print(f"Streams of flights are starting (log: {shown})")
 
     def _start_producer(self) -> None:
         def put() -> None:

@@ -170,3 +170,27 @@ def test_a_write_that_the_disk_refuses_leaves_nothing_to_read(clock: Clock, monk
             put(kinesis, "lost")
     put(kinesis, "kept")
     assert read(kinesis) == ["kept"]
+
+
+def test_a_split_between_two_pages_hides_no_open_shard(kinesis: Kinesis, clock: Clock) -> None:
+    call(kinesis, "CreateStream", StreamName="paged", ShardCount=4)
+    clock.now += 60
+    latest = {"Type": "AT_LATEST"}
+    first = call(kinesis, "ListShards", StreamName="paged", MaxResults=2, ShardFilter=latest)
+    call(kinesis, "SplitShard", StreamName="paged", ShardToSplit="shardId-000000000000", NewStartingHashKey="1")
+    second = call(kinesis, "ListShards", NextToken=first["NextToken"])
+    listed = [shard["ShardId"][-1] for shard in first["Shards"] + second["Shards"]]
+    assert listed == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_streams_are_listed_page_by_page(kinesis: Kinesis) -> None:
+    for n in range(3):
+        call(kinesis, "CreateStream", StreamName=f"page-{n}", ShardCount=1)
+    everything = call(kinesis, "ListStreams")["StreamNames"]
+    page = call(kinesis, "ListStreams", Limit=1)
+    listed = page["StreamNames"]
+    while page["HasMoreStreams"]:
+        page = call(kinesis, "ListStreams", Limit=1, NextToken=page["NextToken"])
+        listed += page["StreamNames"]
+    assert listed == everything
+    assert {"page-0", "page-1", "page-2"} <= set(listed)
