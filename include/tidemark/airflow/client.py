@@ -1,5 +1,6 @@
 """Airflow's REST API, as far as Tidemark uses it. Never imports Airflow."""
 
+import uuid
 from typing import Any
 from urllib.parse import quote
 
@@ -42,10 +43,13 @@ class AirflowClient:
         Raises:
             JobError: Airflow refused it; the message is Airflow's.
         """
-        answer = self._call("POST", f"/dags/{quote(dag_id)}/dagRuns", {"logical_date": None, "conf": conf})
-        if answer.status_code != httpx.codes.OK:
+        # The id is ours, so that a call that is repeated because its answer was lost starts no second run.
+        run_id = f"tidemark__{uuid.uuid4()}"
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
+        answer = self._call("POST", f"/dags/{quote(dag_id)}/dagRuns", body)
+        if answer.status_code not in (httpx.codes.OK, httpx.codes.CONFLICT):
             raise JobError(f"Airflow refused a run of {dag_id}: {answer.text}")
-        return str(answer.json()["dag_run_id"])
+        return run_id
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """State of a run: queued, running, success or failed."""

@@ -35,6 +35,6 @@ def plan_range(
         raise TidemarkError(
             f"the range [{first}, {last}) has more than {MAX_DAYS} days: use a backfill, or several runs"
         )
-    if first > today + timedelta(days=1):
-        raise TidemarkError(f"the range [{first}, {last}) lies in the future")
+    if last > today + timedelta(days=2):
+        raise TidemarkError(f"the range [{first}, {last}) reaches into the future: today is {today}")
     return first, last

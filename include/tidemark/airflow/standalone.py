@@ -4,6 +4,7 @@ import os
 import secrets
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 from tidemark.processes import Child, check_port_free
@@ -13,8 +14,10 @@ from tidemark.spark_conf import LOCAL_MASTER, submit_environment
 
 def airflow_environment(settings: Settings, port: int, home: Path) -> dict[str, str]:
     """The environment of Airflow's processes and of the jobs that they start; no login, bound to this machine."""
+    # A database or a folder of another Airflow that the shell names is not ours to use.
+    inherited = {k: v for k, v in submit_environment(settings).items() if not k.startswith("AIRFLOW")}
     return {
-        **submit_environment(settings),
+        **inherited,
         "TIDEMARK_SCHEDULES": str(settings.schedules).lower(),
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(settings.project_dir / "dags"),
@@ -55,7 +58,9 @@ def _kept_secret(file: Path) -> str:
     """A secret of 64 characters, made once and readable by its owner only."""
     file.parent.mkdir(parents=True, exist_ok=True)
     if not file.exists():
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        # Whole or not at all: an empty secret would be kept for good.
+        descriptor, scratch = tempfile.mkstemp(dir=file.parent)
         with os.fdopen(descriptor, "w") as secret:
             secret.write(secrets.token_hex(32))
+        Path(scratch).rename(file)
     return file.read_text()
