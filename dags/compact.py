@@ -4,11 +4,9 @@ One DAG a pipeline, ``<pipeline>.compact``: OPTIMIZE in sealed segments only, wh
 stay as they are.
 """
 
-from datetime import UTC, datetime
-
 from airflow.sdk import dag
 
-from tidemark.airflow.tasks import DRIVER_LOST, schedule, spark_job
+from tidemark.airflow.tasks import DRIVER_LOST, dag_arguments, schedule, spark_job
 from tidemark.definition import Pipeline
 from tidemark.registry import load_pipelines
 
@@ -17,13 +15,9 @@ def compact_dag(pipeline: Pipeline) -> None:
     """The DAG of one pipeline."""
 
     @dag(
-        dag_id=f"{pipeline.name}.compact",
+        **dag_arguments(pipeline, "compact"),
         doc_md=__doc__,
         schedule=schedule("@hourly"),
-        start_date=datetime(2026, 1, 1, tzinfo=UTC),
-        catchup=False,
-        max_active_runs=1,
-        tags=["tidemark", pipeline.name],
     )
     def compact() -> None:
         spark_job("compact", pipeline, [], **DRIVER_LOST)

@@ -9,11 +9,18 @@ streams go on meanwhile, and every serving answer stays right: publishing a date
 - Running it twice is harmless.
 """
 
-from datetime import UTC, datetime
-
 from airflow.sdk import dag
 
-from tidemark.airflow.tasks import DATA_REFUSED, DRIVER_LOST, over_range, plan, range_params, schedule, table_asset
+from tidemark.airflow.tasks import (
+    DATA_REFUSED,
+    DRIVER_LOST,
+    dag_arguments,
+    over_range,
+    plan,
+    range_params,
+    schedule,
+    table_asset,
+)
 from tidemark.definition import Pipeline
 from tidemark.registry import load_pipelines
 
@@ -23,14 +30,10 @@ def reprocess_dag(pipeline: Pipeline) -> None:
     tables = ["silver", *(f"batch_{rollup.name}" for rollup in pipeline.rollups)]
 
     @dag(
-        dag_id=f"{pipeline.name}.reprocess",
+        **dag_arguments(pipeline, "reprocess"),
         doc_md=__doc__,
         schedule=schedule("@daily"),
-        start_date=datetime(2026, 1, 1, tzinfo=UTC),
-        catchup=False,
-        max_active_runs=1,
         params=range_params(),
-        tags=["tidemark", pipeline.name],
     )
     def reprocess() -> None:
         recompute = over_range("reprocess", pipeline, outlets=[table_asset(pipeline, t) for t in tables], **DRIVER_LOST)

@@ -4,6 +4,7 @@ Grain and invariants are those of the design: ``ingest_batch`` is the position i
 of it, and each table's Delta log says through transaction identifiers how far that table has come.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -130,7 +131,7 @@ class Tables:
     speed: dict[str, Table]
     batch: dict[str, Table]
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[Table]:
         yield from (
             self.bronze,
             self.silver,

@@ -60,8 +60,7 @@ class Cursor:
         return page
 
     def peek(self) -> Page:
-        """What follows: at most one record, which stays unread. An empty answer moves the iterator on, as it "
-        "should."""
+        """What follows: at most one record, which stays unread. An empty answer moves the iterator on."""
         page, following = self._get(1)
         if not page.records:
             self._move(page, following)

@@ -140,8 +140,7 @@ class Planner:
         ]
 
     def commit(self, end: Offset) -> None:
-        """Forget what no replay needs any more. The entries of ``end`` itself are still where the next batch "
-        "starts."""
+        """Forget what no replay needs any more; the entries of ``end`` itself are where the next batch starts."""
         self._ledger.forget_before(end["run"], end["batch"])
 
     def behind_ms(self) -> dict[str, int]:

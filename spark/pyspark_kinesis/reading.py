@@ -89,10 +89,8 @@ class PartReader:
         if recorded.start != read.start:
             raise LedgerError(
                 f"the ledger says that batch {self._part.batch} of {read.shard_id} starts at {recorded.start}, the "
-                "checkpoint "
-                f"says {read.start}: the two are of different histories. Restore the checkpoint and ledgerLocation "
-                "of one "
-                "moment together, or start over with a new checkpoint location"
+                f"checkpoint says {read.start}: the two are of different histories. Restore the checkpoint and "
+                "ledgerLocation of one moment together, or start over with a new checkpoint location"
             )
         return self._read_again(read, recorded)
 

@@ -1,23 +1,14 @@
 """From bronze records to typed events with the reasons why a row is not one. Used by the stream and by the batch."""
 
-from typing import NamedTuple
-
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from tidemark.definition import Pipeline
 from tidemark.definition.schema import FLOATS
 from tidemark.quality import Suite
-from tidemark.tables import QUARANTINE_SCHEMA, silver_schema
+from tidemark.tables import silver_schema
 
 _LARGEST_SUMMABLE = "1e18D"
-
-
-class SplitResult(NamedTuple):
-    """Rows split, never dropped: ``valid`` matches silver's columns, ``quarantined`` those of quarantine."""
-
-    valid: DataFrame
-    quarantined: DataFrame
 
 
 def parse(bronze: DataFrame, pipeline: Pipeline, suite: Suite) -> DataFrame:
@@ -39,13 +30,9 @@ def parse(bronze: DataFrame, pipeline: Pipeline, suite: Suite) -> DataFrame:
     )
 
 
-def split(parsed: DataFrame, pipeline: Pipeline) -> SplitResult:
-    """Valid events and quarantined records."""
-    broken = F.size("reasons") > 0
-    return SplitResult(
-        parsed.where(~broken).select(*silver_schema(pipeline).names),
-        parsed.where(broken).select(*QUARANTINE_SCHEMA.names),
-    )
+def valid_events(parsed: DataFrame, pipeline: Pipeline) -> DataFrame:
+    """The parsed rows that are events, in silver's columns; the others are in quarantine since refine met them."""
+    return parsed.where(F.size("reasons") == 0).select(*silver_schema(pipeline).names)
 
 
 def event_key(pipeline: Pipeline) -> Column:

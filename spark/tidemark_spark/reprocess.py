@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
-from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
+from tenacity import RetryError, retry, retry_if_result, stop_after_delay, wait_fixed
 
 from tidemark.definition import Pipeline, Rollup
 from tidemark.delta import open_table, position, replace_dates, seal
@@ -19,7 +19,7 @@ from tidemark.errors import CoverageError
 from tidemark.quality import Suite
 from tidemark.settings import Settings
 from tidemark.tables import BATCH_APP, INGEST_APP, REFINE_APP, Tables, batch_schema, tables_of
-from tidemark_spark.parse import event_key, parse, split
+from tidemark_spark.parse import event_key, parse, valid_events
 from tidemark_spark.rollups import partial_aggregates
 
 
@@ -60,15 +60,13 @@ def seal_and_wait(tables: Tables, settings: Settings, wait_seconds: float) -> tu
     def behind() -> list[str]:
         return [t.name for t in tables.refined if position(open_table(t, settings), REFINE_APP) < through]
 
+    wait = retry(retry=retry_if_result(bool), stop=stop_after_delay(wait_seconds), wait=wait_fixed(0.2))
     try:
-        for attempt in Retrying(retry=retry_if_result(bool), stop=stop_after_delay(wait_seconds), wait=wait_fixed(0.2)):
-            with attempt:
-                lagging = behind()
-            if attempt.retry_state.outcome is not None and not attempt.retry_state.outcome.failed:
-                attempt.retry_state.set_result(lagging)
+        wait(behind)()
     except RetryError as error:
+        lagging = ", ".join(error.last_attempt.result())
         raise CoverageError(
-            f"refine has not passed ingest_batch {through} within {wait_seconds:g} s (behind: {', '.join(behind())}): "
+            f"refine has not passed ingest_batch {through} within {wait_seconds:g} s (behind: {lagging}): "
             "is the refine stream running? See `tidemark status`, or allow more time"
         ) from error
     return segment, through
@@ -95,9 +93,12 @@ def reprocess(
     segment, through = seal_and_wait(tables, settings, wait_seconds)
     say(f"{pipeline.name}: event dates [{start}, {end}) through segment {segment} (ingest_batch {through})")
     bronze = spark.read.format("delta").load(tables.bronze.uri).where(F.col("segment") <= segment)
-    candidates = bronze.where(_candidate_batches(tables, settings, start, end, segment))
+    read = Observation()
+    candidates = bronze.where(_candidate_batches(tables, settings, start, end)).observe(
+        read, F.count("*").alias("rows")
+    )
     inside = (F.col("event_date") >= F.lit(start)) & (F.col("event_date") < F.lit(end))
-    valid = split(parse(candidates, pipeline, suite), pipeline).valid.where(inside)
+    valid = valid_events(parse(candidates, pipeline, suite), pipeline).where(inside)
     slice_ = deduplicate(valid, pipeline).withColumn("segment", F.lit(segment).cast("bigint"))
     slice_ = slice_.persist(StorageLevel.MEMORY_AND_DISK)
     try:
@@ -110,12 +111,12 @@ def reprocess(
             replace_dates(tables.batch[rollup.name], rows, start, end, {BATCH_APP: through}, settings)
             batch_rows[rollup.name] = rows.num_rows
             say(f"batch_{rollup.name}: {rows.num_rows:,} partial aggregates")
-        return Reprocessed(start, end, segment, candidates.count(), silver_rows, batch_rows, time.monotonic() - began)
+        return Reprocessed(start, end, segment, read.get["rows"], silver_rows, batch_rows, time.monotonic() - began)
     finally:
         slice_.unpersist()
 
 
-def _candidate_batches(tables: Tables, settings: Settings, start: date, end: date, segment: int) -> str:
+def _candidate_batches(tables: Tables, settings: Settings, start: date, end: date) -> str:
     """Which ingest_batches can hold events of the dates: those of silver's rows there, and those with quarantine."""
     silver = _files(open_table(tables.silver, settings))
     dates = silver["partition.event_date"]

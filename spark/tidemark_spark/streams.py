@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow.dataset as ds
 from pyspark.sql import SparkSession
@@ -22,6 +23,15 @@ def checkpoint_location(pipeline: Pipeline, stream: str, settings: Settings) -> 
     return f"{settings.state_uri.rstrip('/')}/{pipeline.name}/{stream}"
 
 
+def has_committed(spark: SparkSession, location: str) -> bool:
+    """Whether a checkpoint location holds a committed batch, on whatever file system it is."""
+    jvm: Any = spark._jvm
+    jsc: Any = spark._jsc
+    commits = jvm.org.apache.hadoop.fs.Path(f"{location}/commits")
+    files = commits.getFileSystem(jsc.hadoopConfiguration())
+    return bool(files.exists(commits)) and any(f.getPath().getName().isdigit() for f in files.listStatus(commits))
+
+
 def resume_position(pipeline: Pipeline, settings: Settings) -> str:
     """Where an ingest without a checkpoint starts: after each shard's last record in bronze, or as defined."""
     snapshot = open_table(tables_of(pipeline, settings).bronze, settings)
@@ -39,13 +49,16 @@ def start_ingest(spark: SparkSession, pipeline: Pipeline, settings: Settings, *,
     """Kinesis to bronze, each record once."""
     location = checkpoint_location(pipeline, "ingest", settings)
     name = f"{pipeline.name}.ingest"
+    # Only a query without a committed batch asks where to start; to find out reads all of bronze's sequence numbers.
+    begun = has_committed(spark, location)
+    starting = pipeline.source.starting_position if begun else resume_position(pipeline, settings)
     reader = (
         spark.readStream.format("kinesis")
         .option("streamName", pipeline.source.name)
         .option("region", settings.aws_region)
         # The ledger lives inside the checkpoint location, so that the two are lost together or not at all.
         .option("ledgerLocation", f"{location}/ledger")
-        .option("startingPosition", resume_position(pipeline, settings))
+        .option("startingPosition", starting)
         .option("maxRecordsPerTrigger", settings.max_records_per_batch)
     )
     if settings.kinesis_endpoint_url:

@@ -77,6 +77,17 @@ def over_range(
     return spark_job(job, pipeline, arguments, outlets=outlets, **policy)
 
 
+def dag_arguments(pipeline: Pipeline, operation: str) -> dict[str, Any]:
+    """What the DAGs have in common: the id, and one run at a time that looks at no past interval by itself."""
+    return {
+        "dag_id": f"{pipeline.name}.{operation}",
+        "start_date": datetime(2026, 1, 1, tzinfo=UTC),
+        "catchup": False,
+        "max_active_runs": 1,
+        "tags": ["tidemark", pipeline.name],
+    }
+
+
 def schedule(preset: str) -> str | None:
     """A schedule, or None where the settings say that DAGs run only when triggered."""
     return preset if get_settings().schedules else None
