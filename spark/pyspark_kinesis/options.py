@@ -18,6 +18,7 @@ KNOWN = (
     "startingPosition",
     "startingTimestamp",
     "ledgerLocation",
+    "ledgerEndpointUrl",
     "failOnDataLoss",
     "maxRecordsPerTrigger",
     "maxRecordsPerShardPerTrigger",
@@ -39,6 +40,7 @@ class Options:
     region: str
     endpoint_url: str | None
     ledger_location: str
+    ledger_endpoint_url: str | None = None
     # "LATEST", or a position for every shard, with ``named`` overriding it shard by shard.
     starting_position: str = TRIM_HORIZON
     named: Mapping[str, str] = field(default_factory=dict)
@@ -96,6 +98,7 @@ def parse(options: Mapping[str, str]) -> Options:
         region=region,
         endpoint_url=text("endpointUrl"),
         ledger_location=ledger,
+        ledger_endpoint_url=text("ledgerEndpointUrl"),
         starting_position=starting,
         named=named,
         fail_on_data_loss=_boolean("failOnDataLoss", text("failOnDataLoss"), Options.fail_on_data_loss),

@@ -11,11 +11,12 @@ from pyspark.sql.types import StructType
 
 from pyspark_kinesis.client import KinesisClient, shared_client
 from pyspark_kinesis.errors import OptionError
-from pyspark_kinesis.ledger import Ledger, open_store
+from pyspark_kinesis.ledger import Ledger
 from pyspark_kinesis.options import Options, parse
 from pyspark_kinesis.planner import Offset, Planner
 from pyspark_kinesis.reading import KinesisPartition, PartReader
 from pyspark_kinesis.rows import SCHEMA
+from pyspark_kinesis.stores import Store, open_store
 
 
 class DefaultSource(DataSource):
@@ -35,7 +36,7 @@ class DefaultSource(DataSource):
 
     def _parsed(self) -> Options:
         options = parse(self.options)
-        open_store(options.ledger_location)
+        _store(options)
         return options
 
 
@@ -89,4 +90,8 @@ class KinesisStreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         return shared_client(self._options.region, self._options.endpoint_url)
 
     def _ledger(self) -> Ledger:
-        return Ledger(open_store(self._options.ledger_location))
+        return Ledger(_store(self._options))
+
+
+def _store(options: Options) -> Store:
+    return open_store(options.ledger_location, endpoint_url=options.ledger_endpoint_url, region=options.region)

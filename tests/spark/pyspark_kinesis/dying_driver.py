@@ -12,9 +12,10 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
-from pyspark_kinesis.ledger import Entry, Ledger, open_store
+from pyspark_kinesis.ledger import Entry, Ledger
 from pyspark_kinesis.planner import Offset
 from pyspark_kinesis.source import DefaultSource, KinesisStreamReader
+from pyspark_kinesis.stores import open_store
 
 
 def halt(marker: Path) -> None:

@@ -17,11 +17,12 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from pyspark_kinesis.client import KinesisClient
 from pyspark_kinesis.errors import DataLossError
-from pyspark_kinesis.ledger import Entry, Ledger, LocalStore
+from pyspark_kinesis.ledger import Entry, Ledger
 from pyspark_kinesis.options import Options
 from pyspark_kinesis.planner import Offset, Planner
 from pyspark_kinesis.reading import PartReader
 from pyspark_kinesis.rows import SCHEMA
+from pyspark_kinesis.stores import LocalStore
 
 ARROW = to_arrow_schema(SCHEMA, timezone="UTC")
 SEAMS = ("none", "planned", "before ledger", "after ledger", "emitted", "sunk", "committed")

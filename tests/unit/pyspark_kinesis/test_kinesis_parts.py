@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from pyspark_kinesis import kpl
 from pyspark_kinesis.errors import LedgerError, OptionError
-from pyspark_kinesis.ledger import Entry, Ledger, LocalStore, open_store
+from pyspark_kinesis.ledger import Entry, Ledger
 from pyspark_kinesis.pace import Pace
 from pyspark_kinesis.positions import SHARD_END, Shard, advance, named_but_unread, readable
+from pyspark_kinesis.stores import LocalStore, open_store
 
 
 def varint(value: int) -> bytes:
@@ -114,8 +115,8 @@ def test_committed_batches_are_forgotten_but_for_the_last(tmp_path: Path) -> Non
 
 
 def test_what_is_wrong_with_a_ledger_is_said(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="only paths and file: URIs"):
-        open_store("s3://bucket/ledger")
+    with pytest.raises(OptionError, match=r"gs:// is not supported. .* s3://bucket/prefix"):
+        open_store("gs://bucket/ledger")
     (tmp_path / "file").write_text("")
     with pytest.raises(LedgerError, match="cannot be written"):
         Ledger(LocalStore(tmp_path / "file")).record("run", 1, "s", Entry(start="1", end="1", records=0, last=None))
