@@ -64,7 +64,7 @@ class S3Store:
         return answer.data if answer.status == 200 else None
 
     def list(self, folder: str) -> list[str]:
-        start = f"{self._prefix}{folder}/"
+        start = self._prefix + (f"{folder}/" if folder else "")
         names: list[str] = []
         for page in self._pages(prefix=start, delimiter="/"):
             names += _texts(page, "Contents/Key") + _texts(page, "CommonPrefixes/Prefix")

@@ -35,7 +35,7 @@ class Store(Protocol):
         ...
 
     def list(self, folder: str) -> list[str]:
-        """Names in a folder, sorted; none if it does not exist."""
+        """Names in a folder, sorted; none if it does not exist. The root is an empty path."""
         ...
 
     def delete(self, path: str) -> None:

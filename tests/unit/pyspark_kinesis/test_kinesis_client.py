@@ -2,11 +2,9 @@
 
 import base64
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from scripted_http import Answer, scripted_server
 
 from kinesis_emulator import running_emulator
 from pyspark_kinesis.client import KinesisClient
@@ -21,39 +19,7 @@ from pyspark_kinesis.errors import (
 from pyspark_kinesis.options import Options
 from pyspark_kinesis.pace import Pace
 
-Answer = tuple[int, bytes]
 THROTTLED = (400, b'{"__type": "ProvisionedThroughputExceededException", "message": "slow down"}')
-
-
-@contextmanager
-def scripted_server(*answers: Answer) -> Iterator[str]:
-    """A server that gives these answers in turn and repeats the last; status 0 breaks off in mid-body."""
-    script = list(answers)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            status, body = script.pop(0) if len(script) > 1 else script[0]
-            self.send_response(status or 200)
-            self.send_header("Content-Length", str(len(body) + (0 if status else 100)))
-            self.end_headers()
-            self.wfile.write(body)
-            self.close_connection = not status
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def client(url: str) -> KinesisClient:
