@@ -8,6 +8,7 @@ put-if-absent.
 
 from collections.abc import Callable, Mapping
 from datetime import date
+from typing import NamedTuple
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
@@ -113,24 +114,33 @@ class OnceWriter:
         return True
 
 
+class Sealed(NamedTuple):
+    """The highest sealed segment, and the last ingest_batch in it; both ``NOTHING`` in a log without rows."""
+
+    segment: int
+    through: int
+
+
 @retry_conflicts
-def seal(tables: Tables, settings: Settings) -> int:
-    """Seal the open segment, if it holds rows, and return the highest sealed segment (``NOTHING`` if there is none).
+def seal(tables: Tables, settings: Settings) -> Sealed:
+    """Seal the open segment, if it holds rows, and return what is sealed now.
 
     The commit carries the ingest stream's transaction identifier too, so that a concurrent micro-batch conflicts with
     it, and is stamped with the next segment: no row ever enters a sealed segment.
     """
     bronze = open_table(tables.bronze, settings)
     sealed, newest = position(bronze, SEALED_APP), position(bronze, SEGMENT_APP)
+    # Of the snapshot that is sealed, and not of a later one: the next micro-batch belongs to the next segment.
+    through = position(bronze, INGEST_APP)
     if newest <= sealed:
-        return sealed
+        return Sealed(sealed, through)
     write_deltalake(
         bronze,
         tables.bronze.schema.empty_table(),
         mode="append",
-        commit_properties=transactions({INGEST_APP: position(bronze, INGEST_APP), SEALED_APP: newest}),
+        commit_properties=transactions({INGEST_APP: through, SEALED_APP: newest}),
     )
-    return newest
+    return Sealed(newest, through)
 
 
 @retry_conflicts

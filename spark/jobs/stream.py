@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from tidemark.delta import create_tables
-from tidemark.errors import JobError
 from tidemark.quality import load_suite
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
 from tidemark.tables import tables_of
 from tidemark_spark.job import run_job
+from tidemark_spark.progress import ProgressLog
 from tidemark_spark.session import session
-from tidemark_spark.streams import ensure_local_folder, start_ingest, start_refine
+from tidemark_spark.streams import ensure_local_folder, run_to_end, start_ingest, start_refine
 
 log = logging.getLogger("tidemark.stream")
 
@@ -30,26 +30,16 @@ def main(
     create_tables(tables_of(definition, settings), settings)
     ensure_local_folder(settings.state_uri)
     spark = session(f"{pipeline}.stream")
+    spark.streams.addListener(ProgressLog())
+    queries = []
     if ingest:
-        query = start_ingest(spark, definition, settings, available_now=available_now)
+        queries.append(start_ingest(spark, definition, settings, available_now=available_now))
         if available_now:
-            query.awaitTermination()
+            run_to_end(spark, queries)
     if refine:
-        start_refine(spark, definition, suite, settings, available_now=available_now)
-    log.info("streams of %s are running: %s", pipeline, ", ".join(q.name for q in spark.streams.active))
-    queries = spark.streams.active
-    while queries and all(query.isActive for query in queries):
-        spark.streams.awaitAnyTermination()
-        spark.streams.resetTerminated()
-    failed = [f"{query.name}: {query.exception()}" for query in queries if query.exception() is not None]
-    if available_now and not failed:
-        for query in queries:
-            query.awaitTermination()
-        return
-    for query in spark.streams.active:
-        query.stop()
-    if failed:
-        raise JobError("; ".join(failed))
+        queries.append(start_refine(spark, definition, suite, settings, available_now=available_now))
+    log.info("streams of %s are running: %s", pipeline, ", ".join(query.name for query in queries))
+    run_to_end(spark, queries)
 
 
 run_job(main)

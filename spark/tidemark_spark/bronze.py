@@ -17,6 +17,7 @@ from tidemark.definition import Pipeline
 from tidemark.delta import NOTHING, OnceWriter, position
 from tidemark.settings import Settings
 from tidemark.tables import INGEST_APP, KINESIS_COLUMNS, SEALED_APP, SEGMENT_APP, tables_of
+from tidemark_spark.progress import Steps, say
 
 Clock = Callable[[], datetime]
 
@@ -44,9 +45,13 @@ class BronzeSink:
         self._last_time = clock()
 
     def __call__(self, batch: DataFrame, batch_id: int) -> None:
-        records = batch.select(*KINESIS_COLUMNS).toArrow()
+        steps = Steps()
+        with steps.step("collect"):
+            records = batch.select(*KINESIS_COLUMNS).toArrow()
         if records.num_rows:
-            self.write(records, batch_id)
+            with steps.step("commit"):
+                self.write(records, batch_id)
+            say("ingested", batch=batch_id, records=records.num_rows, ms=steps.ms)
 
     def write(self, records: pa.Table, batch_id: int) -> bool:
         """Commit one micro-batch; False where it was committed before."""

@@ -21,6 +21,7 @@ from tidemark.settings import Settings
 from tidemark.tables import QUARANTINE_SCHEMA, REFINE_LOG_SCHEMA, silver_schema, speed_schema, tables_of
 from tidemark_spark.bronze_log import BRONZE_LOG_FORMAT, BronzeLogSource
 from tidemark_spark.parse import event_key, parse, record_key
+from tidemark_spark.progress import Steps, say
 from tidemark_spark.rollups import partial_aggregates
 
 
@@ -93,7 +94,9 @@ class RefineSink:
             batch.unpersist()
 
     def _write(self, batch: DataFrame) -> None:
-        rows = batch.toArrow()
+        steps = Steps()
+        with steps.step("collect"):
+            rows = batch.toArrow()
         through = pc.max(rows["ingest_batch"]).as_py()
         if through is None:
             return
@@ -107,10 +110,14 @@ class RefineSink:
             self._pool.submit(self._append, self._log, account, through),
             *(self._pool.submit(self._roll_up, batch, rollup, through) for rollup in self._pipeline.rollups),
         ]
-        for commit in commits:
-            commit.result()
+        with steps.step("roll_up_and_commit"):
+            for commit in commits:
+                commit.result()
         # Silver last: its position says that the others are done.
-        self._append(self._silver, silver.select(silver_schema(self._pipeline).names), through)
+        with steps.step("commit_silver"):
+            self._append(self._silver, silver.select(silver_schema(self._pipeline).names), through)
+        counts = {"silver": silver.num_rows, "quarantined": quarantined.num_rows}
+        say("refined", through=through, **counts, ms=steps.ms)
 
     def _append(self, writer: OnceWriter, rows: pa.Table, through: int) -> None:
         held = writer.position()

@@ -14,11 +14,11 @@ from pyspark.sql import functions as F
 from tenacity import RetryError, retry, retry_if_result, stop_after_delay, wait_fixed
 
 from tidemark.definition import Pipeline, Rollup
-from tidemark.delta import open_table, position, replace_dates, seal
+from tidemark.delta import Sealed, open_table, position, replace_dates, seal
 from tidemark.errors import CoverageError
 from tidemark.quality import Suite
 from tidemark.settings import Settings
-from tidemark.tables import BATCH_APP, INGEST_APP, REFINE_APP, Tables, batch_schema, tables_of
+from tidemark.tables import BATCH_APP, REFINE_APP, Tables, batch_schema, tables_of
 from tidemark_spark.parse import event_key, parse, valid_events
 from tidemark_spark.rollups import partial_aggregates
 
@@ -48,14 +48,14 @@ def deduplicate(valid: DataFrame, pipeline: Pipeline) -> DataFrame:
     )
 
 
-def seal_and_wait(tables: Tables, settings: Settings, wait_seconds: float) -> tuple[int, int]:
-    """Seal the open segment and wait until refine has passed it; returns the segment and its last ingest_batch.
+def seal_and_wait(tables: Tables, settings: Settings, wait_seconds: float) -> Sealed:
+    """Seal the open segment and wait until refine has passed it.
 
     Raises:
         CoverageError: refine did not get there within the limit; nothing was changed.
     """
-    segment = seal(tables, settings)
-    through = position(open_table(tables.bronze, settings), INGEST_APP)
+    sealed = seal(tables, settings)
+    through = sealed.through
 
     def behind() -> list[str]:
         return [t.name for t in tables.refined if position(open_table(t, settings), REFINE_APP) < through]
@@ -69,7 +69,7 @@ def seal_and_wait(tables: Tables, settings: Settings, wait_seconds: float) -> tu
             f"refine has not passed ingest_batch {through} within {wait_seconds:g} s (behind: {lagging}): "
             "is the refine stream running? See `tidemark status`, or allow more time"
         ) from error
-    return segment, through
+    return sealed
 
 
 def reprocess(
@@ -94,9 +94,10 @@ def reprocess(
     say(f"{pipeline.name}: event dates [{start}, {end}) through segment {segment} (ingest_batch {through})")
     bronze = spark.read.format("delta").load(tables.bronze.uri).where(F.col("segment") <= segment)
     read = Observation()
-    candidates = bronze.where(_candidate_batches(tables, settings, start, end)).observe(
-        read, F.count("*").alias("rows")
-    )
+    wanted = _candidate_batches(tables, settings, start, end)
+    candidates = bronze.where(wanted or "false")
+    if wanted:  # Spark optimises what reads nothing away, the observation with it
+        candidates = candidates.observe(read, F.count("*").alias("rows"))
     inside = (F.col("event_date") >= F.lit(start)) & (F.col("event_date") < F.lit(end))
     valid = valid_events(parse(candidates, pipeline, suite), pipeline).where(inside)
     slice_ = deduplicate(valid, pipeline).withColumn("segment", F.lit(segment).cast("bigint"))
@@ -111,13 +112,17 @@ def reprocess(
             replace_dates(tables.batch[rollup.name], rows, start, end, {BATCH_APP: through}, settings)
             batch_rows[rollup.name] = rows.num_rows
             say(f"batch_{rollup.name}: {rows.num_rows:,} partial aggregates")
-        return Reprocessed(start, end, segment, read.get["rows"], silver_rows, batch_rows, time.monotonic() - began)
+        bronze_rows = read.get["rows"] if wanted else 0
+        return Reprocessed(start, end, segment, bronze_rows, silver_rows, batch_rows, time.monotonic() - began)
     finally:
         slice_.unpersist()
 
 
 def _candidate_batches(tables: Tables, settings: Settings, start: date, end: date) -> str:
-    """Which ingest_batches can hold events of the dates: those of silver's rows there, and those with quarantine."""
+    """Which ingest_batches can hold events of the dates: those of silver's rows there, and those with quarantine.
+
+    A condition on bronze; empty where none can.
+    """
     silver = _files(open_table(tables.silver, settings))
     dates = silver["partition.event_date"]
     of_dates = pc.and_(pc.greater_equal(dates, pa.scalar(start)), pc.less(dates, pa.scalar(end)))
@@ -127,7 +132,7 @@ def _candidate_batches(tables: Tables, settings: Settings, start: date, end: dat
         low, high = pc.min(files["min.ingest_batch"]).as_py(), pc.max(files["max.ingest_batch"]).as_py()
         if low is not None:
             ranges.append(f"ingest_batch BETWEEN {int(low)} AND {int(high)}")
-    return " OR ".join(ranges) or "false"
+    return " OR ".join(ranges)
 
 
 def _files(snapshot: DeltaTable) -> pa.Table:

@@ -1,16 +1,20 @@
 """Starting the two streams of a pipeline in one driver."""
 
+import contextlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pyarrow.dataset as ds
+from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from tidemark.definition import Pipeline
 from tidemark.delta import NOTHING, open_table, position
+from tidemark.errors import JobError
 from tidemark.quality import Suite
 from tidemark.settings import Settings
 from tidemark.tables import INGEST_APP, tables_of
@@ -87,6 +91,41 @@ def start_refine(
         .option("checkpointLocation", checkpoint_location(pipeline, "refine", settings))
     )
     return _trigger(writer, settings, available_now=available_now).start()
+
+
+def run_to_end(spark: SparkSession, queries: list[StreamingQuery]) -> None:
+    """Wait until all queries have ended.
+
+    Raises:
+        JobError: one failed; the others are stopped then, and the message says why.
+    """
+    while True:
+        if failed := [reason for query in queries if (reason := why_ended(query))]:
+            for query in queries:
+                query.stop()
+            raise JobError("; ".join(failed))
+        if not any(query.isActive for query in queries):
+            return
+        with contextlib.suppress(StreamingQueryException):
+            spark.streams.awaitAnyTermination()
+        spark.streams.resetTerminated()
+
+
+def why_ended(query: StreamingQuery) -> str | None:
+    """In one line, why a query failed, with the remedy; None if it did not.
+
+    Spark gives the traceback of the Python code that failed as text, inside messages of its own.
+    """
+    error = query.exception()
+    if error is None:
+        return None
+    text = str(error)
+    raised = re.findall(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception)): (.+)$", text, flags=re.MULTILINE)
+    named = [message for name, message in raised if not name.startswith(("Py4J", "Spark", "StreamingQuery"))]
+    message = (named or [message for _, message in raised] or text.splitlines())[-1].strip()
+    if "No space left on device" in text:
+        message += ": make room where the tables and the state are, and start the streams again; nothing is lost"
+    return f"{query.name} ended: {message}"
 
 
 def _trigger(writer: DataStreamWriter, settings: Settings, *, available_now: bool) -> DataStreamWriter:

@@ -6,7 +6,9 @@ Everything runs on this machine, against the emulator, in one go; the baseline i
 same stream. Machines are noisy: read the ratios.
 """
 
+import json
 import os
+import re
 import tempfile
 import threading
 import time
@@ -98,6 +100,34 @@ def until_refined(
         time.sleep(0.05)
 
 
+def warm_rate(watch: Watch, bronze: Table, settings: Settings) -> float:
+    """Records a second over the second half of a backlog, as one stream made it visible."""
+    rows = open_table(bronze, settings).to_pyarrow_dataset().to_table(columns=["ingest_batch"])["ingest_batch"]
+    in_batch = np.bincount(rows.to_numpy())
+    steps = [(when, in_batch[: at + 1].sum()) for when, at in watch.seen if at >= 0]
+    begin = next(n for n, (_, records) in enumerate(steps) if records >= steps[-1][1] / 2)
+    if begin == len(steps) - 1:
+        return float("nan")
+    return float((steps[-1][1] - steps[begin][1]) / (steps[-1][0] - steps[begin][0]))
+
+
+def fixed_costs(log: str) -> list[tuple[str, str]]:
+    """Median milliseconds of each step of a micro-batch, from what the driver logged of the last ones."""
+    lines: dict[str, list[dict[str, float]]] = {}
+    for word, facts in re.findall(r"(progress|ingested|refined) (\{.*\})$", log, flags=re.MULTILINE):
+        said = json.loads(facts)
+        name = f"micro-batch of {said['query'].split('.')[1]}" if word == "progress" else f"  its sink, {word}"
+        lines.setdefault(name, []).append(said["ms"])
+    rows = []
+    for name, found in sorted(lines.items(), key=lambda line: line[0].strip()):
+        steps = {step: float(np.median([ms.get(step, 0.0) for ms in found])) for step in found[-1]}
+        shown = ", ".join(
+            f"{step} {ms:.0f}" for step, ms in sorted(steps.items(), key=lambda item: -item[1]) if ms >= 1
+        )
+        rows.append((f"{name}, {len(found)} of them, median ms", shown))
+    return rows
+
+
 def baseline(settings: Settings) -> tuple[int, float]:
     """Records and seconds of a bare boto3 loop over all shards, from the beginning."""
     client = kinesis_client(settings)
@@ -159,9 +189,12 @@ def main(
         for name, watch in zip(("bronze", "silver"), watches, strict=True):
             seen = [when for when, at in watch.finish() if at >= 0]
             total = put / (seen[-1] - began)
+            warm = warm_rate(watch, tables.bronze, settings)
             result.add_row(f"backlog to {name}, records/s from the driver's cold start", f"{total:,.0f}")
             result.add_row("  against the boto3 loop", f"{total / bare:.2f}")
             result.add_row("  first rows after, s", f"{seen[0] - began:.1f}")
+            result.add_row("  warm: after the first half of it, records/s", f"{warm:,.0f}")
+            result.add_row("  warm, against the boto3 loop", f"{warm / bare:.2f}")
         speed = tables.speed[ROLLUP.name]
         for rate in (int(text) for text in rates.split(",")):
             console.print(f"{seconds} s at {rate:,} events/s …")
@@ -174,6 +207,7 @@ def main(
             p50, p95 = np.percentile(age, [50, 95])
             result.add_row(f"freshness at {rate:,}/s: p50, p95, worst (s)", f"{p50:.2f}, {p95:.2f}, {age.max():.2f}")
         console.print(f"{single} records, one at a time …")
+        said_before = driver.log.stat().st_size
         watch = Watch(speed, settings, REFINE_APP)
         watch.start()
         since = datetime.now(UTC)
@@ -183,6 +217,8 @@ def main(
         age = ages(watch.finish(), tables.bronze, settings, since)
         p50, p95 = np.percentile(age, [50, 95])
         result.add_row("one record alone, put to visible: p50, p95 (s)", f"{p50:.2f}, {p95:.2f}")
+        for row in fixed_costs(driver.log.read_bytes()[said_before:].decode()):
+            result.add_row(*row)
     console.print(result)
 
 

@@ -3,17 +3,19 @@
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 import pyarrow.compute as pc
 import pytest
 from layers import expected_activity, golden, kinesis_records, make_tables, read
 from pyspark.sql import SparkSession
 
+from tidemark.definition.measures import Dialect
 from tidemark.delta import open_table, position, seal
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.producers.clickstream import events
 from tidemark.quality import load_suite
-from tidemark.serving import answer, pin
+from tidemark.serving import answer, pin, serving_sql
 from tidemark.settings import Settings
 from tidemark.tables import INGEST_APP, REFINE_APP, tables_of
 from tidemark_spark.bronze import BronzeSink
@@ -30,6 +32,15 @@ def tables(settings: Settings) -> None:
 def served(settings: Settings) -> dict[tuple[str, datetime], tuple[int, Decimal]]:
     rows = answer(pin(clickstream, ROLLUP, settings)).to_pylist()
     return {(row["event"], row["window_start"]): (row["events"], row["revenue"]) for row in rows}
+
+
+def by_spark(spark: SparkSession, settings: Settings) -> list[dict[str, Any]]:
+    """The serving view as Spark answers it, over the same two tables."""
+    tables = tables_of(clickstream, settings)
+    for name, table in (("batch", tables.batch[ROLLUP.name]), ("speed", tables.speed[ROLLUP.name])):
+        spark.read.format("delta").load(table.uri).createOrReplaceTempView(name)
+    text = serving_sql(clickstream, ROLLUP, Dialect.SPARK)
+    return list(spark.sql(f"SELECT * FROM ({text}) ORDER BY event, window_start").toArrow().to_pylist())
 
 
 def test_serving_equals_a_recomputation_before_and_after_a_reprocess_and_with_later_events(
@@ -70,6 +81,8 @@ def test_serving_equals_a_recomputation_before_and_after_a_reprocess_and_with_la
     for batch_id, start in enumerate(range(2000, 3000, 500), start=4):
         sink.write(kinesis_records(iter(source[start : start + 500]), start), batch_id)
     refine(clickstream)
+    both_layers = answer(pin(clickstream, ROLLUP, settings)).to_pylist()
+    assert by_spark(spark, settings) == both_layers, "one view, two engines, batch and speed parts alike"
     kept, broken, duplicates = golden(read(tables.bronze, settings))
     assert set(read(tables.bronze, settings)["segment"].to_pylist()) == {0, 1}
     assert served(settings) == expected_activity(kept)
@@ -117,12 +130,12 @@ def test_a_replayed_ingest_batch_is_written_once_and_a_new_query_goes_on_countin
 
 def test_no_row_enters_a_segment_after_it_was_sealed(settings: Settings) -> None:
     tables = tables_of(clickstream, settings)
-    assert seal(tables, settings) == -1
+    assert seal(tables, settings) == (-1, -1)
     sink = BronzeSink(clickstream, settings, lambda: "q")
     sink.write(kinesis_records(events(3)), 0)
     sink.write(kinesis_records(events(3), 3), 1)
-    assert seal(tables, settings) == 0
-    assert seal(tables, settings) == 0, "an empty open segment is not sealed"
+    assert seal(tables, settings) == (0, 1)
+    assert seal(tables, settings) == (0, 1), "an empty open segment is not sealed"
     sink.write(kinesis_records(events(3), 6), 2)
     bronze = read(tables.bronze, settings)
     by_batch = dict(zip(bronze["ingest_batch"].to_pylist(), bronze["segment"].to_pylist(), strict=True))

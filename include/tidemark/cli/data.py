@@ -79,7 +79,8 @@ def status(
     rows = [table.model_dump() for one in chosen for table in pipeline_status(one, get_settings())]
     if not rows and not json:
         raise TidemarkError(
-            "no tables yet: run `tidemark demo`, or `tidemark init PIPELINE` and `tidemark stream PIPELINE`"
+            f"no tables in {get_settings().lake_uri} yet: `tidemark stream PIPELINE` makes them; a demo's are in "
+            f"{get_settings().home}/demo/lake (set TIDEMARK_LAKE_URI)"
         )
     print_rows(rows, as_json=json)
 
@@ -104,7 +105,8 @@ def seal(pipeline: PipelineArgument) -> None:
     from tidemark.tables import tables_of
 
     sealed = seal_segment(tables_of(get_pipeline(pipeline), get_settings()), get_settings())
-    typer.echo(f"sealed through segment {sealed}" if sealed >= 0 else "nothing to seal: bronze holds no rows")
+    done = f"sealed through segment {sealed.segment} (ingest_batch {sealed.through})"
+    typer.echo(done if sealed.segment >= 0 else "nothing to seal: bronze holds no rows")
 
 
 def produce(

@@ -217,9 +217,10 @@ class Demo:
     def _keep(self) -> None:
         self._console.print(f"Kinesis:  {self.settings.kinesis_endpoint_url}")
         self._console.print(f"Airflow:  http://127.0.0.1:{self._options.airflow_port} (no login)")
-        self._console.print(f"Tables:   {self.settings.lake_uri}")
+        self._console.print(f"Tables:   {self.settings.lake_uri}", soft_wrap=True)
         self._console.print(
-            f"Ask with: TIDEMARK_LAKE_URI={self.settings.lake_uri} tidemark sql 'FROM flights.silver LIMIT 5'"
+            f"Ask with: TIDEMARK_LAKE_URI={self.settings.lake_uri} tidemark sql 'FROM flights.silver LIMIT 5'",
+            soft_wrap=True,
         )
         self._console.print("Everything goes on until you press ^C.")
         while True:
