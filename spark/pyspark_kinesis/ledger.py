@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 
 import orjson
 
-from pyspark_kinesis.errors import KinesisSourceError, LedgerError
+from pyspark_kinesis.errors import LedgerError
 from pyspark_kinesis.stores import Store
 
 
@@ -106,7 +106,7 @@ class Ledger:
             for number in old:
                 self._store.delete_folder(_folder(run, number))
             self._cleaned = (run, batch)
-        except (OSError, KinesisSourceError) as error:
+        except Exception as error:
             logging.getLogger(__name__).warning("old batches stay in the ledger, until it can remove them: %s", error)
         finally:
             self._cleaning.release()

@@ -141,7 +141,8 @@ class Planner:
 
     def commit(self, end: Offset) -> None:
         """Forget what no replay needs any more; the entries of ``end`` itself are where the next batch starts."""
-        self._ledger.forget_before(end["run"], end["batch"])
+        # The next batch does not wait for that: on S3 it is two requests.
+        self._pool.submit(self._ledger.forget_before, end["run"], end["batch"])
 
     def behind_ms(self) -> dict[str, int]:
         """Milliseconds behind the tip when last seen, per unfinished shard."""
