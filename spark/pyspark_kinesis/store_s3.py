@@ -1,6 +1,6 @@
 """A ledger on S3, or on a server that speaks its protocol.
 
-botocore signs and finds the endpoint and the credentials, urllib3 sends: a tenth of the cold start of boto3's client.
+botocore signs and finds the endpoint and the credentials, urllib3 sends: half of what a put costs with boto3.
 Sources: the S3 API reference (PutObject, GetObject, ListObjectsV2, DeleteObjects) and the S3 user guide, "How to
 prevent object overwrites with conditional writes".
 """
@@ -176,13 +176,20 @@ class S3Store:
 
     @cached_property
     def _base(self) -> str:
-        """The bucket's URL."""
-        if self._endpoint_url is not None:
-            return f"{self._endpoint_url.rstrip('/')}/{self._bucket}"
-        resolved = get_session().get_component("endpoint_resolver").construct_endpoint("s3", self._region)
-        host = resolved["hostname"] if resolved else f"s3.{self._region}.amazonaws.com"
-        # A dot in a bucket's name is more than S3's certificate covers.
-        return f"https://{host}/{self._bucket}" if "." in self._bucket else f"https://{self._bucket}.{host}"
+        return bucket_url(self._bucket, self._region, self._endpoint_url)
+
+
+def bucket_url(bucket: str, region: str, endpoint_url: str | None = None) -> str:
+    """A bucket's URL at AWS, or at another server."""
+    if endpoint_url is not None:
+        return f"{endpoint_url.rstrip('/')}/{bucket}"
+    # Other servers come as endpoint_url, and are tried out: a configuration file must not bring one in unseen.
+    session = get_session()
+    session.set_config_variable("ignore_configured_endpoint_urls", True)
+    client = session.create_client("s3", region_name=region)
+    host = str(client.meta.endpoint_url).removeprefix("https://")
+    # A dot in a bucket's name is more than S3's certificate covers.
+    return f"https://{host}/{bucket}" if "." in bucket else f"https://{bucket}.{host}"
 
 
 def _parsed(data: bytes) -> ET.Element:

@@ -15,7 +15,7 @@ from store_contract import check_files, check_ledger, check_race, entry
 
 from pyspark_kinesis.errors import AccessError, EndpointError, LedgerError, OptionError
 from pyspark_kinesis.ledger import Ledger
-from pyspark_kinesis.store_s3 import S3Store
+from pyspark_kinesis.store_s3 import S3Store, bucket_url
 from pyspark_kinesis.store_webhdfs import WebHdfsStore
 from pyspark_kinesis.stores import LocalStore, open_store
 
@@ -131,6 +131,22 @@ def test_a_server_that_is_no_s3_server_is_an_error() -> None:
 def test_the_region_of_the_bucket_is_learnt(answer: Answer) -> None:
     with scripted_server(answer, (200, b"{}")) as url:
         assert s3(url).get("a") == b"{}"
+
+
+def test_a_bucket_is_addressed_as_its_partition_and_its_name_want() -> None:
+    assert bucket_url("b", "eu-west-1") == "https://b.s3.eu-west-1.amazonaws.com"
+    assert bucket_url("b", "cn-north-1") == "https://b.s3.cn-north-1.amazonaws.com.cn"
+    assert bucket_url("b.c", "eu-west-1") == "https://s3.eu-west-1.amazonaws.com/b.c"
+    assert bucket_url("b", "eu-west-1", "http://127.0.0.1:7070/") == "http://127.0.0.1:7070/b"
+
+
+def test_a_ledger_on_s3_without_credentials_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    with pytest.raises(AccessError, match="no AWS credentials for the ledger"):
+        s3("http://127.0.0.1:1").get("a")
 
 
 def test_files_that_a_batch_deletion_leaves_are_a_warning_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
