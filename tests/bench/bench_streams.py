@@ -59,7 +59,9 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         snapshot = open_table(self.table, self.settings)
-        while not self._end.wait(0.02):
+        ending = False
+        while not ending:
+            ending = self._end.wait(0.02)  # one last look at the end
             snapshot.update_incremental()
             at = position(snapshot, self.app_id)
             if not self.seen or self.seen[-1][1] != at:
