@@ -19,8 +19,8 @@ def spark_conf(settings: Settings) -> dict[str, str]:
     jars = sorted(settings.jars_dir.glob("*.jar"))
     if not jars:
         raise PreconditionError(f"there are no Delta jars in {settings.jars_dir}: run `tidemark jars`")
-    # On a local disk a rename is atomic, and Spark's default pays 30 ms for it, twice a micro-batch and stream. That the
-    # default also tells a second driver is not needed: every commit is a compare-and-set.
+    # On a local disk a rename is atomic, and Spark's default pays 30 ms for it, twice a micro-batch and stream. The
+    # default also tells of a second driver, which is not needed: every commit is a compare-and-set.
     on_disk = {} if "://" in settings.state_uri else {"spark.sql.streaming.checkpointFileManagerClass": _RENAMES}
     return {
         **on_disk,
