@@ -1,16 +1,17 @@
-"""A small Kinesis client: signed JSON requests over kept-alive connections, decoded by orjson.
+"""A small Kinesis client: signed JSON requests over kept-alive connections, records decoded to columns.
 
-botocore's own parser costs 30 to 50 microseconds a record, most of what a read costs; so botocore signs and finds the
-endpoint and the credentials here, and nothing else. Source of names and error codes: the Kinesis Data Streams API
+botocore's own parser is most of what a read with it costs; so botocore signs and finds the endpoint and the
+credentials here, and nothing else. Source of names and error codes: the Kinesis Data Streams API
 reference (``Kinesis_20131202``).
 """
 
 import contextlib
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import urllib3
@@ -20,6 +21,7 @@ from botocore.exceptions import BotoCoreError
 from botocore.session import get_session
 from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
+from pyspark_kinesis.decoding import Page, decode
 from pyspark_kinesis.errors import (
     AccessError,
     EndpointError,
@@ -59,6 +61,8 @@ _CONNECTIONS = 32
 _TIMEOUT = urllib3.Timeout(connect=5.0, read=30.0)
 # A clock that differs by less cannot be told from the Date header, which has whole seconds, and the way there and back.
 _SKEW_SECONDS = 2.5
+
+_Answer = TypeVar("_Answer")
 
 
 class _TransientError(Exception):
@@ -135,12 +139,16 @@ class KinesisClient:
         request = {**stream, "ShardId": shard_id, **iterator_arguments(position)}
         return str(self.call("GetShardIterator", request)["ShardIterator"])
 
-    def records(self, iterator: str, limit: int) -> dict[str, Any]:
-        """One GetRecords call, decoded as it came. Raises IteratorExpiredError."""
-        return self.call("GetRecords", {"ShardIterator": iterator, "Limit": limit})
+    def records(self, iterator: str, limit: int) -> Page:
+        """One GetRecords call. Raises IteratorExpiredError."""
+        return self._repeated("GetRecords", {"ShardIterator": iterator, "Limit": limit}, decode)
 
     def call(self, action: str, request: dict[str, Any]) -> dict[str, Any]:
         """One request with its repetitions. Raises the errors of this package, each with its remedy."""
+        return self._repeated(action, request, lambda body: dict(orjson.loads(body)))
+
+    def _repeated(self, action: str, request: dict[str, Any], read: Callable[[bytes], _Answer]) -> _Answer:
+        """The answer as ``read`` understands it; what it does not understand is asked for again."""
         # Nobody waits a minute to be told of a typing error in endpointUrl.
         patience = self.patience_seconds if self._reached else min(self.patience_seconds, 3.0)
         retrying = Retrying(
@@ -150,7 +158,8 @@ class KinesisClient:
             reraise=True,
         )
         try:
-            return retrying(self._once, action, orjson.dumps(request))
+            answer: _Answer = retrying(self._once, action, orjson.dumps(request), read)
+            return answer
         except _TransientError as error:
             raise EndpointError(
                 f"{action} at {self._url} kept failing for {patience:.0f} s: {error}. Check that the endpoint is up "
@@ -160,7 +169,7 @@ class KinesisClient:
                 "where it was"
             ) from error
 
-    def _once(self, action: str, body: bytes) -> dict[str, Any]:
+    def _once(self, action: str, body: bytes, read: Callable[[bytes], _Answer]) -> _Answer:
         headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"Kinesis_20131202.{action}"}
         signed = AWSRequest("POST", self._url, data=body, headers=headers)
         SigV4Auth(self._credentials.get_frozen_credentials(), "kinesis", self.region).add_auth(signed)
@@ -177,9 +186,9 @@ class KinesisClient:
             self._reached = True
             self._watch_clock(answer.headers.get("Date"))
             try:
-                return dict(orjson.loads(answer.data))
-            except (ValueError, TypeError) as error:
-                raise _TransientError(f"the answer is not JSON ({error})") from error
+                return read(answer.data)
+            except (ValueError, TypeError, KeyError) as error:
+                raise _TransientError(f"the answer is not what the API promises ({error!r})") from error
         self._refuse(action, body, answer.status, answer.data)
         raise AssertionError("unreachable")
 

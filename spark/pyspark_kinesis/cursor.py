@@ -3,10 +3,9 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 from pyspark_kinesis.client import KinesisClient
+from pyspark_kinesis.decoding import Page
 from pyspark_kinesis.errors import DataLossError, IteratorExpiredError, RequestRefusedError
 from pyspark_kinesis.options import Options
 from pyspark_kinesis.pace import Pace
@@ -15,15 +14,6 @@ from pyspark_kinesis.positions import SHARD_END, TRIM_HORIZON
 # Iterators live five minutes; a younger one than this is worth a try.
 _ITERATOR_SECONDS = 280.0
 MAX_RECORDS_A_CALL = 10_000
-
-
-@dataclass(frozen=True)
-class Page:
-    """One answer of GetRecords. ``behind_ms`` is 0 at the tip; ``closed`` means that nothing will ever follow."""
-
-    records: list[dict[str, Any]]
-    behind_ms: int
-    closed: bool
 
 
 class Cursor:
@@ -55,38 +45,36 @@ class Cursor:
 
     def fetch(self, limit: int) -> Page:
         """The next records, at most ``limit``, moving on behind them."""
-        page, following = self._get(min(limit, MAX_RECORDS_A_CALL))
-        self._move(page, following)
+        page = self._get(min(limit, MAX_RECORDS_A_CALL))
+        self._move(page)
         return page
 
     def peek(self) -> Page:
         """What follows: at most one record, which stays unread. An empty answer moves the iterator on."""
-        page, following = self._get(1)
+        page = self._get(1)
         if not page.records:
-            self._move(page, following)
+            self._move(page)
         return page
 
-    def _move(self, page: Page, following: str | None) -> None:
-        if page.records:
-            self.position = page.records[-1]["SequenceNumber"]
+    def _move(self, page: Page) -> None:
+        if (last := page.records.last) is not None:
+            self.position = last
         if page.closed:
             self.position = SHARD_END
-        self.iterator, self.issued_at = following, time.time()
+        self.iterator, self.issued_at = page.following, time.time()
 
-    def _get(self, limit: int) -> tuple[Page, str | None]:
+    def _get(self, limit: int) -> Page:
         if time.time() - self.issued_at > _ITERATOR_SECONDS:
             self.iterator = None
         if self.iterator is None:
             self._renew()
         try:
-            answer = self._call(limit)
+            return self._call(limit)
         except IteratorExpiredError:
             self._renew()
-            answer = self._call(limit)
-        following = answer.get("NextShardIterator")
-        return Page(answer["Records"], int(answer.get("MillisBehindLatest") or 0), following is None), following
+            return self._call(limit)
 
-    def _call(self, limit: int) -> dict[str, Any]:
+    def _call(self, limit: int) -> Page:
         if wait := self.pace.wait_seconds():
             self._sleep(wait)
         self.pace.note()

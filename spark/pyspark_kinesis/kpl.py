@@ -10,6 +10,9 @@ import hashlib
 MAGIC = b"\xf3\x89\x9a\xc2"
 _DIGEST_BYTES = 16
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+# Field number and wire type, as they stand before a value.
+_KEY, _RECORD = 1 << 3 | _BYTES, 3 << 3 | _BYTES
+_RECORD_KEY, _RECORD_DATA = 1 << 3 | _VARINT, 3 << 3 | _BYTES
 
 
 def split(data: bytes) -> list[tuple[str, bytes]] | None:
@@ -22,45 +25,56 @@ def split(data: bytes) -> list[tuple[str, bytes]] | None:
     message, digest = data[len(MAGIC) : -_DIGEST_BYTES], data[-_DIGEST_BYTES:]
     if hashlib.md5(message, usedforsecurity=False).digest() != digest:
         return None
+    keys: list[str] = []
+    records: list[tuple[int | None, bytes]] = []
+    at = 0
     try:
-        fields = _fields(message)
-        keys = [value.decode() for number, value in fields if number == 1 and isinstance(value, bytes)]
-        return [_record(value, keys) for number, value in fields if number == 3 and isinstance(value, bytes)]
+        while at < len(message):
+            tag, start, at = _field(message, at, len(message))
+            if tag == _RECORD:
+                records.append(_record(message, start, at))
+            elif tag == _KEY:
+                keys.append(message[start:at].decode())
+        return [("" if key is None else keys[key], data) for key, data in records]
     except (IndexError, ValueError):
         return None
 
 
-def _record(message: bytes, keys: list[str]) -> tuple[str, bytes]:
-    key, data = "", b""
-    for number, value in _fields(message):
-        if number == 1 and isinstance(value, int):
-            key = keys[value]
-        elif number == 3 and isinstance(value, bytes):
-            data = value
+def _record(message: bytes, at: int, end: int) -> tuple[int | None, bytes]:
+    """(place of its key in the table, data) of the user record between two places of a message."""
+    key, data = None, b""
+    while at < end:
+        tag, start, at = _field(message, at, end)
+        if tag == _RECORD_KEY:
+            key, _ = _varint(message, start)
+        elif tag == _RECORD_DATA:
+            data = message[start:at]
     return key, data
 
 
-def _fields(message: bytes) -> list[tuple[int, int | bytes]]:
-    """The fields of a protobuf message, in order. Raises IndexError or ValueError where it is malformed."""
-    fields: list[tuple[int, int | bytes]] = []
-    at = 0
-    while at < len(message):
-        tag, at = _varint(message, at)
-        number, wire = tag >> 3, tag & 7
-        value: int | bytes
-        if wire == _VARINT:
-            value, at = _varint(message, at)
-        elif wire in (_BYTES, _FIXED64, _FIXED32):
-            size = 8 if wire == _FIXED64 else 4
-            if wire == _BYTES:
-                size, at = _varint(message, at)
-            if at + size > len(message):
-                raise ValueError("a field ends after its message")
-            value, at = message[at : at + size], at + size
-        else:
-            raise ValueError(f"wire type {wire}")
-        fields.append((number, value))
-    return fields
+def _field(message: bytes, at: int, end: int) -> tuple[int, int, int]:
+    """(tag, start and end of its value) of the field at a place. Raises IndexError or ValueError for what is none."""
+    # Nearly all tags and many sizes are of one byte: a call for each would double the time.
+    tag = message[at]
+    at += 1
+    if tag > 0x7F:
+        tag, at = _varint(message, at - 1)
+    wire, start = tag & 7, at
+    if wire == _BYTES:
+        size = message[at]
+        at += 1
+        if size > 0x7F:
+            size, at = _varint(message, at - 1)
+        start, at = at, at + size
+    elif wire == _VARINT:
+        _, at = _varint(message, at)
+    elif wire in (_FIXED64, _FIXED32):
+        at += 8 if wire == _FIXED64 else 4
+    else:
+        raise ValueError(f"wire type {wire}")
+    if at > end:
+        raise ValueError("a field ends after its message")
+    return tag, start, at
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:

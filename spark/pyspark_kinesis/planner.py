@@ -104,6 +104,10 @@ class Planner:
                 return start if start["run"] else self._offset(start, [])
             self._sleep(0.05)
 
+    def nothing(self, start: Offset) -> Offset:
+        """The offset of a batch after ``start`` that reads nothing; ``latest(start)`` has been asked."""
+        return self._offset(start, [])
+
     def partitions(self, start: Offset, end: Offset) -> list[KinesisPartition]:
         """The tasks of the batch between two offsets; the same rows, whenever and wherever it is planned."""
         if start == end:
@@ -226,8 +230,8 @@ class Planner:
         view.behind_ms = page.behind_ms
         view.has_data = bool(page.records)
         if self._until is not None:
-            arrivals = [record["ApproximateArrivalTimestamp"] for record in page.records]
-            view.done = arrivals[0] > self._until if arrivals else not page.behind_ms and not page.closed
+            late = len(page.records.through(self._until)) < len(page.records)
+            view.done = late if page.records else not page.behind_ms and not page.closed
 
     def _offset(self, start: Offset, ready: Iterable[str]) -> Offset:
         chosen = sorted(ready)

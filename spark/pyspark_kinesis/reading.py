@@ -103,16 +103,13 @@ class PartReader:
         last: str | None = None
         while True:
             page = cursor.fetch(MAX_RECORDS_A_CALL if part.max_records is None else part.max_records - count)
-            records, at_target = page.records, False
-            if part.until is not None:
-                wanted = next((n for n, r in enumerate(records) if r["ApproximateArrivalTimestamp"] > part.until), None)
-                if wanted is not None:
-                    records, at_target = records[:wanted], True
+            records = page.records if part.until is None else page.records.through(part.until)
+            at_target = len(records) < len(page.records)
             if records:
                 batches.append(to_arrow(records, self._options.stream, read.shard_id, self._schema))
                 count += len(records)
                 size += batches[-1].column(0).nbytes
-                last = records[-1]["SequenceNumber"]
+                last = records.last
             if (
                 page.closed
                 or at_target
@@ -145,7 +142,7 @@ class PartReader:
             if page.records:
                 batches.append(to_arrow(page.records, self._options.stream, read.shard_id, self._schema))
                 count += len(page.records)
-                last = page.records[-1]["SequenceNumber"]
+                last = page.records.last
             if page.closed or not page.behind_ms:
                 break
         if (count, last) != (recorded.records, recorded.last):

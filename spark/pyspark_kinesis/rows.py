@@ -1,13 +1,13 @@
 """From the records of a GetRecords answer to Arrow batches: the one place that names the columns."""
 
-from binascii import a2b_base64
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-from pyspark.sql.types import BinaryType, LongType, StringType, StructField, StructType, TimestampType
+import pyarrow.compute as pc
+from pyspark.sql.types import BinaryType, DataType, LongType, StringType, StructField, StructType, TimestampType
 
 from pyspark_kinesis import kpl
+from pyspark_kinesis.decoding import Records
 
 # Built here rather than parsed from DDL: Spark's planner process has no session to parse with.
 SCHEMA = StructType(
@@ -21,37 +21,61 @@ SCHEMA = StructType(
         StructField("approximate_arrival_timestamp", TimestampType()),
     ]
 )
+_ARROW_TYPES: dict[type[DataType], pa.DataType] = {
+    BinaryType: pa.binary(),
+    LongType: pa.int64(),
+    StringType: pa.string(),
+    TimestampType: pa.timestamp("us", tz="UTC"),
+}
+# What every version of Spark makes of SCHEMA; batches have to equal it exactly.
+ARROW_SCHEMA = pa.schema([pa.field(field.name, _ARROW_TYPES[type(field.dataType)]) for field in SCHEMA.fields])
 
 
-def to_arrow(records: list[dict[str, Any]], stream: str, shard_id: str, schema: pa.Schema) -> pa.RecordBatch:
+def to_arrow(records: Records, stream: str, shard_id: str, schema: pa.Schema) -> pa.RecordBatch:
     """One row a user record, in order. ``sub_sequence_number`` counts within a KPL aggregate, and is 0 without one.
 
     ``schema`` is Spark's Arrow schema of SCHEMA, which the batch equals exactly.
     """
-    data = [a2b_base64(record["Data"]) for record in records]
-    keys = [record["PartitionKey"] for record in records]
-    numbers = [record["SequenceNumber"] for record in records]
-    # The API gives seconds with a fraction, exact to the millisecond; microseconds are what Spark holds.
-    arrivals = np.rint(np.array([record["ApproximateArrivalTimestamp"] for record in records], np.float64) * 1e3)
-    micros = arrivals.astype(np.int64) * 1000
+    # Spark holds microseconds.
+    micros = records.arrivals_ms * 1000
+    data, keys, numbers = records.data, records.keys, records.numbers
     subs = np.zeros(len(records), np.int64)
-    if any(blob.startswith(kpl.MAGIC) for blob in data):
-        split = [kpl.split(blob) or [(key, blob)] for key, blob in zip(keys, data, strict=True)]
-        sizes = [len(parts) for parts in split]
-        origin = np.repeat(np.arange(len(records)), sizes)
-        subs = np.concatenate([np.arange(size, dtype=np.int64) for size in sizes])
-        keys = [key for parts in split for key, _ in parts]
-        data = [blob for parts in split for _, blob in parts]
-        numbers = [numbers[index] for index in origin]
-        micros = micros[origin]
+    if (split := _split(records)) is not None:
+        data, keys, origin = split
+        numbers, micros = numbers.take(pa.array(origin)), micros[origin]
+        subs = np.arange(len(origin)) - np.searchsorted(origin, origin)
     rows = len(data)
     columns = [
-        pa.array(data, pa.binary()),
-        pa.array(keys, pa.string()),
+        data,
+        keys,
         pa.repeat(pa.scalar(stream, pa.string()), rows),
         pa.repeat(pa.scalar(shard_id, pa.string()), rows),
-        pa.array(numbers, pa.string()),
+        numbers,
         pa.array(subs, pa.int64()),
         pa.array(micros, pa.int64()).cast(schema.field(6).type),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _split(records: Records) -> tuple[pa.BinaryArray, pa.StringArray, npt.NDArray[np.int64]] | None:
+    """(data, keys, index of the Kinesis record) of each user record; None if nothing is aggregated."""
+    marked = np.flatnonzero(pc.starts_with(records.data, kpl.MAGIC).to_numpy(zero_copy_only=False))
+    found = [(int(index), parts) for index in marked if (parts := kpl.split(records.data[int(index)].as_py()))]
+    if not found:
+        return None
+    sizes = np.ones(len(records), np.int64)
+    aggregates = np.array([index for index, _ in found])
+    sizes[aggregates] = [len(parts) for _, parts in found]
+    origin = np.repeat(np.arange(len(records)), sizes)
+    # Behind the records as they are, the user records of all aggregates; then each is taken from where it is.
+    place = origin.copy()
+    inside = np.isin(origin, aggregates)
+    place[inside] = len(records) + np.arange(np.count_nonzero(inside))
+    user_data = pa.array([data for _, parts in found for _, data in parts], pa.binary())
+    user_keys = pa.array([key for _, parts in found for key, _ in parts], pa.string())
+    if len(found) == len(records):
+        return user_data, user_keys, origin
+    data, keys = (
+        pa.concat_arrays(both).take(pa.array(place)) for both in ((records.data, user_data), (records.keys, user_keys))
+    )
+    return data, keys, origin

@@ -65,11 +65,11 @@ def own_loop(url: str, stream: str) -> int:
     for shard in client.shards({"StreamName": stream}):
         iterator = client.iterator({"StreamName": stream}, shard.shard_id, "TRIM_HORIZON")
         while True:
-            answer = client.records(iterator, 10_000)
-            number += to_arrow(answer["Records"], stream, shard.shard_id, schema).num_rows if answer["Records"] else 0
-            iterator = answer["NextShardIterator"]
-            if not answer["MillisBehindLatest"]:
+            page = client.records(iterator, 10_000)
+            number += to_arrow(page.records, stream, shard.shard_id, schema).num_rows
+            if not page.behind_ms or page.following is None:
                 break
+            iterator = page.following
     return number
 
 
