@@ -110,9 +110,8 @@ def decode_alike(body: bytes) -> Page | None:
         keys, numbers = (
             _strings(cut(buffer, *spans[n], pa.string()), escaped) for n in ("PartitionKey", "SequenceNumber")
         )
-        if not body.isascii():
-            keys.validate(full=True)
-            numbers.validate(full=True)
+        for strings in (keys, numbers):
+            strings.validate(full=True)  # that they are UTF-8
         # A null shows that what was taken out is the list itself, and no namesake deeper down.
         answer = orjson.loads(body[: first - 1] + b"null" + body[end + 1 :])
     except ValueError:

@@ -46,7 +46,7 @@ def _record(message: bytes, at: int, end: int) -> tuple[int | None, bytes]:
     while at < end:
         tag, start, at = _field(message, at, end)
         if tag == _RECORD_KEY:
-            key, _ = _varint(message, start)
+            key = message[start] if at == start + 1 else _varint(message, start)[0]
         elif tag == _RECORD_DATA:
             data = message[start:at]
     return key, data
@@ -54,20 +54,24 @@ def _record(message: bytes, at: int, end: int) -> tuple[int | None, bytes]:
 
 def _field(message: bytes, at: int, end: int) -> tuple[int, int, int]:
     """(tag, start and end of its value) of the field at a place. Raises IndexError or ValueError for what is none."""
-    # Nearly all tags and many sizes are of one byte: a call for each would double the time.
+    # Nearly all tags and indexes are of one byte, and sizes of one or two: a call for each would double the time.
     tag = message[at]
     at += 1
     if tag > 0x7F:
         tag, at = _varint(message, at - 1)
     wire, start = tag & 7, at
     if wire == _BYTES:
-        size = message[at]
-        at += 1
+        size, start = message[at], at + 1
         if size > 0x7F:
-            size, at = _varint(message, at - 1)
-        start, at = at, at + size
+            if message[start] > 0x7F:
+                size, start = _varint(message, at)
+            else:
+                size, start = size - 0x80 + (message[start] << 7), start + 1
+        at = start + size
     elif wire == _VARINT:
-        _, at = _varint(message, at)
+        at += 1
+        if message[start] > 0x7F:
+            _, at = _varint(message, start)
     elif wire in (_FIXED64, _FIXED32):
         at += 8 if wire == _FIXED64 else 4
     else:
