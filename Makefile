@@ -5,7 +5,7 @@ STAMP := $(VENV)/.tidemark-setup
 SOURCES := include spark dags
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint types format lock clean
+.PHONY: help setup demo test test-fast faults lint types format lock clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test: $(STAMP) ## Run all tests (ARGS="-k name" chooses)
 
 test-fast: $(STAMP) ## Run the tests that need no Spark, no Airflow and no server
 	@$(BIN)/pytest tests/unit $(ARGS)
+
+faults: $(STAMP) ## Run many seeded fault schedules of the Kinesis source (ARGS="--count 200 --first-seed 0")
+	@PYTHONPATH=tests/support:tests/faults $(BIN)/python tests/faults/kinesis_schedules.py $(ARGS)
 
 lint: $(STAMP) ## Check style, format and the contracts between layers
 	@$(BIN)/ruff check .

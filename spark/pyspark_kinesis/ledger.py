@@ -4,6 +4,7 @@ Files under the ledger location::
 
     start.json                       where LATEST was, until a first batch commits
     <run>/<batch>/<shard id>.json    one Entry
+    plans/<ticket>.json              what an offset stands for, on Spark 4.1 and older only
 
 ``run`` is drawn when a query plans its first batch and travels in Spark's offsets, so that the ledger of a lost
 checkpoint is never taken for the one of a new checkpoint. All files are JSON.
@@ -14,6 +15,7 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import orjson
 
@@ -80,6 +82,29 @@ class Ledger:
             found = [self.entry(run, batch, name) for name in names]
         return {name: entry for name, entry in zip(names, found, strict=True) if entry is not None}
 
+    def plan(self, ticket: int) -> dict[str, Any] | None:
+        """What was planned for a ticket (see stream_reader_41); None if nothing was yet."""
+        try:
+            content = self._store.get(_plan_path(ticket))
+            return None if content is None else dict(orjson.loads(content))
+        except (OSError, ValueError, TypeError) as error:
+            raise LedgerError(f"the plan of ticket {ticket} cannot be read ({error}): restore it") from error
+
+    def record_plan(self, ticket: int, plan: dict[str, Any]) -> dict[str, Any]:
+        """Record a plan, or get the one that was recorded first: that one holds."""
+        if self._put(_plan_path(ticket), plan):
+            return plan
+        recorded = self.plan(ticket)
+        if recorded is None:
+            raise LedgerError(f"the plan of ticket {ticket} vanished: does something else use the folder?")
+        return recorded
+
+    def forget_plans_before(self, ticket: int) -> None:
+        """Remove the plans that no replay needs once ``ticket`` is committed."""
+        for name in self._store.list("plans"):
+            if name.split(".")[0].isdigit() and int(name.split(".")[0]) < ticket:
+                self._store.delete(f"plans/{name}")
+
     def pin_start(self, epoch_seconds: float) -> float:
         """When this query started for the first time: the time given, or the one pinned before."""
         if self._put("start.json", {"started_at": epoch_seconds}):
@@ -123,6 +148,10 @@ class Ledger:
 
 def _path(run: str, batch: int, shard_id: str) -> str:
     return f"{_folder(run, batch)}/{shard_id}.json"
+
+
+def _plan_path(ticket: int) -> str:
+    return f"plans/{ticket}.json"
 
 
 def _folder(run: str, batch: int) -> str:

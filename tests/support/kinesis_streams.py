@@ -15,7 +15,13 @@ class Stream:
     values: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.client = boto3.client("kinesis", region_name="us-east-1", endpoint_url=self.url)
+        self.client = boto3.client(
+            "kinesis",
+            region_name="us-east-1",
+            endpoint_url=self.url,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
 
     def put(self, number: int) -> None:
         """Put the next ``number`` values, under keys that spread over the shards."""
@@ -24,6 +30,13 @@ class Stream:
         for start in range(0, number, 500):
             self.client.put_records(StreamName=self.name, Records=records[start : start + 500])
         self.values += values
+
+    def put_large(self, number: int, size: int) -> None:
+        """Put values of so many bytes, one a call."""
+        for _ in range(number):
+            value = str(len(self.values)).encode().ljust(size, b".")
+            self.client.put_record(StreamName=self.name, Data=value, PartitionKey=str(len(self.values)))
+            self.values.append(value)
 
     def resize(self, shards: int) -> None:
         self.client.update_shard_count(StreamName=self.name, TargetShardCount=shards, ScalingType="UNIFORM_SCALING")

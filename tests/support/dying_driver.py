@@ -4,41 +4,23 @@ Arguments: endpoint URL, folder, then "seam:stream" pairs. A query that has reac
 "<seam>.reached" in the folder and stays where it is.
 """
 
-import json
 import sys
 import threading
 from pathlib import Path
 
+from batch_files import rows_of, write_once
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
 from pyspark_kinesis.ledger import Entry, Ledger
 from pyspark_kinesis.planner import Offset
-from pyspark_kinesis.source import DefaultSource, KinesisStreamReader
+from pyspark_kinesis.source import DefaultSource, NewestStreamReader
 from pyspark_kinesis.stores import open_store
 
 
 def halt(marker: Path) -> None:
     marker.touch()
     threading.Event().wait()
-
-
-def write_once(folder: Path, batch: int, values: list[tuple[str, str, str]]) -> None:
-    """An idempotent sink of files; a replay with other rows is an error."""
-    folder.mkdir(parents=True, exist_ok=True)
-    target, rows = folder / f"{batch}.json", sorted(values)
-    if target.exists():
-        assert json.loads(target.read_text()) == [list(row) for row in rows], (
-            f"batch {batch} was replayed with other rows"
-        )
-        return
-    draft = target.with_suffix(".draft")
-    draft.write_text(json.dumps(rows))
-    draft.rename(target)
-
-
-def rows_of(frame: DataFrame) -> list[tuple[str, str, str]]:
-    return [(row.shard_id, row.sequence_number, bytes(row.data).decode()) for row in frame.collect()]
 
 
 def main(url: str, folder: Path, pairs: list[str]) -> None:
@@ -63,7 +45,7 @@ def start_query(spark: SparkSession, url: str, folder: Path, seam: str, stream: 
                 halt(marker)
             return recorded
 
-    class HaltingReader(KinesisStreamReader):
+    class HaltingReader(NewestStreamReader):
         def commit(self, end: Offset) -> None:
             if seam == "after-commit":
                 halt(marker)
@@ -77,7 +59,7 @@ def start_query(spark: SparkSession, url: str, folder: Path, seam: str, stream: 
         def name(cls) -> str:
             return f"kinesis-{seam}"
 
-        def streamReader(self, schema: StructType) -> KinesisStreamReader:
+        def streamReader(self, schema: StructType) -> NewestStreamReader:
             return HaltingReader(self._parsed(), schema)
 
     def sink(frame: DataFrame, batch: int) -> None:

@@ -1,0 +1,54 @@
+"""What the stream readers of all Spark versions share: glue over planner.py (the driver) and reading.py (the tasks)."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+from pyspark.sql.datasource import DataSourceStreamReader, InputPartition
+from pyspark.sql.types import StructType
+
+from pyspark_kinesis.client import KinesisClient, shared_client
+from pyspark_kinesis.errors import OptionError
+from pyspark_kinesis.ledger import Ledger
+from pyspark_kinesis.options import Options
+from pyspark_kinesis.planner import Planner
+from pyspark_kinesis.reading import KinesisPartition, PartReader
+from pyspark_kinesis.rows import ARROW_SCHEMA, SCHEMA
+from pyspark_kinesis.stores import Store, open_store
+
+
+class StreamReader(DataSourceStreamReader):
+    """Exactly once, under restarts, replays and second attempts; order is kept within a shard.
+
+    One instance plans, in a process of its own; pickled copies of it read, in the executors. They share nothing but the
+    partitions and the ledger.
+    """
+
+    def __init__(self, options: Options, schema: StructType) -> None:
+        if schema.simpleString() != SCHEMA.simpleString():
+            raise OptionError(f"the kinesis source has a schema of its own, {SCHEMA.simpleString()}: drop .schema(…)")
+        self._options = options
+        self._planner: Planner | None = None
+
+    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
+        assert isinstance(partition, KinesisPartition)
+        return PartReader(self._client(), self._ledger(), self._options, ARROW_SCHEMA, partition).read()
+
+    def stop(self) -> None:
+        if self._planner is not None:
+            self._planner.close()
+
+    def _plan(self) -> Planner:
+        if self._planner is None:
+            self._planner = Planner(self._client(), self._ledger(), self._options)
+        return self._planner
+
+    def _client(self) -> KinesisClient:
+        return shared_client(self._options.region, self._options.endpoint_url)
+
+    def _ledger(self) -> Ledger:
+        return Ledger(store_of(self._options))
+
+
+def store_of(options: Options) -> Store:
+    """Where the ledger of a query lives."""
+    return open_store(options.ledger_location, endpoint_url=options.ledger_endpoint_url, region=options.region)

@@ -1,0 +1,98 @@
+"""pyspark_kinesis on Spark 4.1, in an environment of its own: as exactly once, within the same limits."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from batch_files import Row, batches_of
+from killing import SUPPORT, kill_at_seams, python_environment
+from kinesis_streams import Stream
+
+from kinesis_emulator import running_emulator
+from tidemark.settings import get_settings
+
+LOCK = Path(__file__).with_name("requirements.txt")
+SEAMS = ("after-ledger", "before-commit", "after-commit")
+
+
+@pytest.fixture(scope="module")
+def python() -> str:
+    """A Python with Spark 4.1, made from its lock on first use."""
+    folder = get_settings().home / "spark41"
+    made = folder / "lock"
+    if not made.exists() or made.read_text() != LOCK.read_text():
+        shutil.rmtree(folder, ignore_errors=True)
+        uv = str(Path(sys.executable).with_name("uv"))
+        interpreter = folder / "bin" / "python"
+        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
+        install = [uv, "pip", "install", "--quiet", "--python", str(interpreter), "--require-hashes", "-r", str(LOCK)]
+        subprocess.run(install, check=True)
+        made.write_text(LOCK.read_text())
+    return str(folder / "bin" / "python")
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with running_emulator(arguments=("--create-milliseconds", "0")) as endpoint:
+        yield endpoint
+
+
+def new_stream(url: str, shards: int = 1) -> Stream:
+    stream = Stream(url)
+    stream.client.create_stream(StreamName=stream.name, ShardCount=shards)
+    return stream
+
+
+def run(python: str, stream: Stream, folder: Path, **options: str) -> list[list[Row]]:
+    """One Trigger.AvailableNow; the batches that there are now."""
+    command = [python, str(SUPPORT / "kinesis_query.py"), stream.url, stream.name, str(folder), json.dumps(options)]
+    environment = python_environment(python)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=150)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return batches_of(folder / "out")
+
+
+def assert_each_once_in_order(stream: Stream, batches: list[list[Row]]) -> None:
+    rows = [row for batch in batches for row in batch]
+    assert Counter(value.encode() for _, _, value in rows) == Counter(stream.values)
+    last: dict[str, int] = {}
+    for shard, number, _ in rows:
+        assert last.get(shard, 0) < int(number), f"out of order in {shard}"
+        last[shard] = int(number)
+
+
+@pytest.fixture(autouse=True)
+def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+
+
+def test_available_now_is_one_micro_batch_within_the_limits(python: str, url: str, tmp_path: Path) -> None:
+    stream = new_stream(url, shards=2)
+    stream.put(50)
+    batches = run(python, stream, tmp_path, maxRecordsPerTrigger="20")
+    assert [len(batch) for batch in batches] == [20]
+    stream.resize(3)
+    stream.put(10)
+    batches = run(python, stream, tmp_path)
+    # Children after their parents: their part is the next micro-batch's.
+    batches = run(python, stream, tmp_path)
+    assert_each_once_in_order(stream, batches)
+
+
+def test_a_query_killed_at_a_seam_resumes_exactly(python: str, url: str, tmp_path: Path) -> None:
+    streams = {seam: new_stream(url) for seam in SEAMS}
+    for stream in streams.values():
+        stream.put(50)
+    kill_at_seams(python, url, tmp_path, [f"{seam}:{stream.name}" for seam, stream in streams.items()])
+    for seam, stream in streams.items():
+        done = len(list((tmp_path / seam / "out").glob("*.json")))
+        assert done == {"after-ledger": 0, "before-commit": 1, "after-commit": 1}[seam]
+        stream.put(50)
+        run(python, stream, tmp_path / seam)
+        assert_each_once_in_order(stream, run(python, stream, tmp_path / seam))
