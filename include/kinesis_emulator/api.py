@@ -36,6 +36,7 @@ class Options:
     region: str = "us-east-1"
     create_milliseconds: int = 20
     iterator_seconds: float = 300
+    hour_seconds: float = 3600
     max_record_bytes: int = 1024 * 1024
     limits: bool = False
     access_key: str | None = None
@@ -318,6 +319,7 @@ class Kinesis:
                 self._streams[name] = Stream(
                     name, arn, entry["shards"], entry["ms"], active, entry.get("mode", "PROVISIONED")
                 )
+                self._streams[name].hour_ms = self.options.hour_seconds * 1000
             case "delete":
                 del self._streams[name]
             case "put":

@@ -139,6 +139,7 @@ class Stream:
         self.active_ms = active_ms
         self.mode = mode
         self.retention_hours = 24
+        self.hour_ms = 3_600_000.0
         self.tags: dict[str, str] = {}
         self.shards: dict[str, Shard] = {}
         self._sequence = _FIRST_SEQUENCE_NUMBER
@@ -236,7 +237,7 @@ class Stream:
 
     def horizon_ms(self, now_ms: float) -> float:
         """The oldest time of which the stream knows anything."""
-        return max(self.created_ms, now_ms - self.retention_hours * 3_600_000)
+        return max(self.created_ms, now_ms - self.retention_hours * self.hour_ms)
 
     def trim(self, now_ms: float) -> None:
         """Forget records beyond retention, and shards that closed before; looks once a second, so that it is cheap."""

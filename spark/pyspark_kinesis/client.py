@@ -29,6 +29,8 @@ from pyspark_kinesis.errors import (
     RequestRefusedError,
     StreamNotFoundError,
 )
+from pyspark_kinesis.identity import DEFAULT as DEFAULT_IDENTITY
+from pyspark_kinesis.identity import Identity, credentials_of
 from pyspark_kinesis.positions import Shard, iterator_arguments
 
 _THROTTLES = {
@@ -83,31 +85,22 @@ class KinesisClient:
     """Requests to one endpoint; safe to share between threads, not across a fork.
 
     Throttles, 5xx and broken connections are repeated with jitter for ``patience_seconds``, then raise EndpointError.
-    Credentials come from the default AWS chain.
     """
 
     region: str
     endpoint_url: str | None = None
     patience_seconds: float = 60.0
+    identity: Identity = DEFAULT_IDENTITY
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
-        session = get_session()
-        try:
-            credentials = session.get_credentials()
-            if self.endpoint_url is None:
-                url = session.create_client("kinesis", region_name=self.region).meta.endpoint_url
-            else:
-                url = self.endpoint_url
-        except BotoCoreError as error:
-            raise AccessError(f"the AWS configuration cannot be used ({error}): check AWS_* and ~/.aws") from error
-        if credentials is None:
-            raise AccessError(
-                "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (any value for an "
-                "emulator), a "
-                "profile, or a role, on the driver and on the executors"
-            )
-        self._credentials = credentials
+        self._credentials = credentials_of(self.identity, self.region)
+        url = self.endpoint_url
+        if url is None:
+            try:
+                url = get_session().create_client("kinesis", region_name=self.region).meta.endpoint_url
+            except BotoCoreError as error:
+                raise AccessError(f"the AWS configuration cannot be used ({error}): check AWS_* and ~/.aws") from error
         self._url = url.rstrip("/") + "/"
         self._pool = urllib3.PoolManager(num_pools=2, maxsize=_CONNECTIONS, retries=False, timeout=_TIMEOUT)
         self._skew_seconds = 0.0
@@ -134,20 +127,30 @@ class KinesisClient:
                 return found
             request = {"NextToken": answer["NextToken"]}
 
+    def retention_seconds(self, stream: dict[str, str]) -> float:
+        """How long the stream keeps a record."""
+        summary = self.call("DescribeStreamSummary", dict(stream))["StreamDescriptionSummary"]
+        return float(summary["RetentionPeriodHours"]) * 3600
+
     def iterator(self, stream: dict[str, str], shard_id: str, position: str) -> str:
         """An iterator at a position; it expires five minutes later."""
         request = {**stream, "ShardId": shard_id, **iterator_arguments(position)}
         return str(self.call("GetShardIterator", request)["ShardIterator"])
 
-    def records(self, iterator: str, limit: int) -> Page:
-        """One GetRecords call. Raises IteratorExpiredError."""
-        return self._repeated("GetRecords", {"ShardIterator": iterator, "Limit": limit}, decode)
+    def records(self, iterator: str, limit: int, stream_arn: str | None = None, tally: Tally | None = None) -> Page:
+        """One GetRecords call, counted in ``tally``. Raises IteratorExpiredError."""
+        request: dict[str, Any] = {"ShardIterator": iterator, "Limit": limit}
+        if stream_arn:  # lets the service find the account where the stream is another's
+            request["StreamARN"] = stream_arn
+        return self._repeated("GetRecords", request, decode, tally)
 
     def call(self, action: str, request: dict[str, Any]) -> dict[str, Any]:
         """One request with its repetitions. Raises the errors of this package, each with its remedy."""
         return self._repeated(action, request, lambda body: dict(orjson.loads(body)))
 
-    def _repeated(self, action: str, request: dict[str, Any], read: Callable[[bytes], _Answer]) -> _Answer:
+    def _repeated(
+        self, action: str, request: dict[str, Any], read: Callable[[bytes], _Answer], tally: Tally | None = None
+    ) -> _Answer:
         """The answer as ``read`` understands it; what it does not understand is asked for again."""
         # Nobody waits a minute to be told of a typing error in endpointUrl.
         patience = self.patience_seconds if self._reached else min(self.patience_seconds, 3.0)
@@ -158,7 +161,7 @@ class KinesisClient:
             reraise=True,
         )
         try:
-            answer: _Answer = retrying(self._once, action, orjson.dumps(request), read)
+            answer: _Answer = retrying(self._once, action, orjson.dumps(request), read, tally or self.tally)
             return answer
         except _TransientError as error:
             raise EndpointError(
@@ -169,11 +172,11 @@ class KinesisClient:
                 "where it was"
             ) from error
 
-    def _once(self, action: str, body: bytes, read: Callable[[bytes], _Answer]) -> _Answer:
+    def _once(self, action: str, body: bytes, read: Callable[[bytes], _Answer], tally: Tally) -> _Answer:
         headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"Kinesis_20131202.{action}"}
         signed = AWSRequest("POST", self._url, data=body, headers=headers)
         SigV4Auth(self._credentials.get_frozen_credentials(), "kinesis", self.region).add_auth(signed)
-        self.tally.calls += 1
+        tally.calls += 1
         try:
             # Waits for the whole body: one that breaks off is repeated as a whole.
             answer = self._pool.urlopen("POST", self._url, body=body, headers=dict(signed.headers.items()))
@@ -181,7 +184,7 @@ class KinesisClient:
             raise EndpointError(f"endpointUrl {self._url} is no URL: {error}") from error
         except urllib3.exceptions.HTTPError as error:
             raise _TransientError(str(error)) from error
-        self.tally.bytes += len(answer.data)
+        tally.bytes += len(answer.data)
         if answer.status == 200:
             self._reached = True
             self._watch_clock(answer.headers.get("Date"))
@@ -189,10 +192,10 @@ class KinesisClient:
                 return read(answer.data)
             except (ValueError, TypeError, KeyError) as error:
                 raise _TransientError(f"the answer is not what the API promises ({error!r})") from error
-        self._refuse(action, body, answer.status, answer.data)
+        self._refuse(action, body, answer.status, answer.data, tally)
         raise AssertionError("unreachable")
 
-    def _refuse(self, action: str, body: bytes, status: int, data: bytes) -> None:
+    def _refuse(self, action: str, body: bytes, status: int, data: bytes, tally: Tally) -> None:
         """Raise what an error answer means."""
         try:
             answer = orjson.loads(data)
@@ -203,20 +206,18 @@ class KinesisClient:
         if code == "ExpiredIteratorException":
             raise IteratorExpiredError(message)
         if code in _THROTTLES or status == 429:
-            self.tally.throttles += 1
+            tally.throttles += 1
             raise _TransientError(f"{code}: {message}")
         if code == "ResourceNotFoundException":
             raise StreamNotFoundError(
                 f"the stream, or its shard, does not exist in region {self.region} at {self._url} ({message}): "
-                "create it, or correct "
-                "streamName or streamARN, region, endpointUrl, or the account of the credentials"
+                "create it, or correct streamName or streamARN, region, endpointUrl, or the account of the credentials"
             )
         if code in _ACCESS or status in (401, 403):
             raise AccessError(
                 f"{action} was refused with {code or status} ({message}): check the credentials of the default AWS "
-                "chain on "
-                "the driver and the executors, the machine's clock, and that they allow kinesis:ListShards, "
-                "kinesis:GetShardIterator and kinesis:GetRecords on the stream"
+                "chain on the driver and the executors, the machine's clock, and that they allow kinesis:ListShards, "
+                "kinesis:DescribeStreamSummary, kinesis:GetShardIterator and kinesis:GetRecords on the stream"
             )
         if status >= 500:
             raise _TransientError(f"HTTP {status} {code} {message}")
@@ -231,6 +232,6 @@ class KinesisClient:
 
 
 @functools.cache
-def shared_client(region: str, endpoint_url: str | None) -> KinesisClient:
-    """One client a process and endpoint, so that connections stay open from one micro-batch to the next."""
-    return KinesisClient(region, endpoint_url)
+def shared_client(region: str, endpoint_url: str | None, identity: Identity = DEFAULT_IDENTITY) -> KinesisClient:
+    """One client a process, endpoint and identity, so that connections stay open from one micro-batch to the next."""
+    return KinesisClient(region, endpoint_url, identity=identity)

@@ -4,12 +4,12 @@ import logging
 import time
 from collections.abc import Callable
 
-from pyspark_kinesis.client import KinesisClient
+from pyspark_kinesis.client import KinesisClient, Tally
 from pyspark_kinesis.decoding import Page
 from pyspark_kinesis.errors import DataLossError, IteratorExpiredError, RequestRefusedError
 from pyspark_kinesis.options import Options
 from pyspark_kinesis.pace import Pace
-from pyspark_kinesis.positions import SHARD_END, TRIM_HORIZON
+from pyspark_kinesis.positions import SHARD_END, TRIM_HORIZON, parts_of
 
 # Iterators live five minutes; a younger one than this is worth a try.
 _ITERATOR_SECONDS = 280.0
@@ -41,7 +41,9 @@ class Cursor:
         self._client = client
         self._options = options
         self._shard_id = shard_id
+        self._stream = options.stream_of(shard_id)
         self._sleep = sleep
+        self.tally = Tally()
 
     def fetch(self, limit: int) -> Page:
         """The next records, at most ``limit``, moving on behind them."""
@@ -78,25 +80,23 @@ class Cursor:
         if wait := self.pace.wait_seconds():
             self._sleep(wait)
         self.pace.note()
-        return self._client.records(str(self.iterator), limit)
+        return self._client.records(str(self.iterator), limit, self._stream.arn, self.tally)
 
     def _renew(self) -> None:
-        stream = self._options.stream_arguments
+        stream, (_, shard_id) = self._stream.arguments, parts_of(self._shard_id)
         try:
-            self.iterator = self._client.iterator(stream, self._shard_id, self.position)
+            self.iterator = self._client.iterator(stream, shard_id, self.position)
         except RequestRefusedError as error:
             message = (
-                f"position {self.position} of {self._shard_id} in {self._options.stream} is refused ({error}): its "
-                "records have "
-                "aged out, or the stream was deleted and created again"
+                f"position {self.position} of {self._shard_id} is refused ({error}): its records have aged out, or the "
+                "stream was deleted and created again"
             )
             if self._options.fail_on_data_loss:
                 raise DataLossError(
                     f"{message}. Set failOnDataLoss=false to go on from the oldest record there is, or start over "
-                    "with a new "
-                    "checkpoint location"
+                    "with a new checkpoint location"
                 ) from error
             logging.getLogger(__name__).warning("%s; going on from the oldest record there is", message)
             self.position = TRIM_HORIZON
-            self.iterator = self._client.iterator(stream, self._shard_id, self.position)
+            self.iterator = self._client.iterator(stream, shard_id, self.position)
         self.issued_at = time.time()

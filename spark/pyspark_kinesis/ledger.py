@@ -2,9 +2,10 @@
 
 Files under the ledger location::
 
-    start.json                       where LATEST was, until a first batch commits
-    <run>/<batch>/<shard id>.json    one Entry
-    plans/<ticket>.json              what an offset stands for, on Spark 4.1 and older only
+    start.json                                where LATEST was, until a first batch commits
+    <run>/<batch>/<stream>.<shard id>.json    one Entry
+    tips/<milliseconds>.json                  where idle shards stood then, now and again
+    plans/<ticket>.json                       what an offset stands for, on Spark 4.1 and older only
 
 ``run`` is drawn when a query plans its first batch and travels in Spark's offsets, so that the ledger of a lost
 checkpoint is never taken for the one of a new checkpoint. All files are JSON.
@@ -35,6 +36,13 @@ class Entry:
     bytes: int = 0
     # Milliseconds behind the tip after the last call; 0 is the tip.
     behind_ms: int = 0
+    # Nothing that arrived before this time (epoch seconds) is missing up to ``end``; what follows arrived later.
+    as_of: float = 0.0
+    # An estimate: as many as arrive in that time at the rate at which those read arrived.
+    records_behind: int = 0
+    # GetRecords calls, and how many requests were throttled.
+    gets: int = 0
+    throttles: int = 0
     # The read stopped at the frozen target of Trigger.AvailableNow.
     at_target: bool = False
     # Hints, not needed to be right: an iterator at ``end``, when it was issued, and the last calls (epoch seconds).
@@ -105,6 +113,19 @@ class Ledger:
             if name.split(".")[0].isdigit() and int(name.split(".")[0]) < ticket:
                 self._store.delete(f"plans/{name}")
 
+    def note_tips(self, epoch_seconds: float, tips: dict[str, list[str | float]]) -> None:
+        """Keep where idle shards stand, and as of when: no offset tells, as there was no batch."""
+        names = self._store.list("tips")
+        self._put(f"tips/{int(epoch_seconds * 1000):015d}.json", tips)
+        for name in names:
+            self._store.delete(f"tips/{name}")
+
+    def tips(self) -> dict[str, list[str | float]]:
+        """The newest note: position and time by shard; nothing if there is none."""
+        names = self._store.list("tips")
+        content = self._store.get(f"tips/{names[-1]}") if names else None
+        return dict(orjson.loads(content)) if content else {}
+
     def pin_start(self, epoch_seconds: float) -> float:
         """When this query started for the first time: the time given, or the one pinned before."""
         if self._put("start.json", {"started_at": epoch_seconds}):
@@ -147,7 +168,7 @@ class Ledger:
 
 
 def _path(run: str, batch: int, shard_id: str) -> str:
-    return f"{_folder(run, batch)}/{shard_id}.json"
+    return f"{_folder(run, batch)}/{shard_id.replace('/', '.')}.json"
 
 
 def _plan_path(ticket: int) -> str:

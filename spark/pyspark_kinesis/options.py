@@ -1,19 +1,28 @@
 """The options of ``spark.readStream.format("kinesis")``, parsed once and frozen."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pyspark_kinesis.errors import OptionError
-from pyspark_kinesis.positions import LATEST, TRIM_HORIZON, is_position
+from pyspark_kinesis.identity import DEFAULT as DEFAULT_IDENTITY
+from pyspark_kinesis.identity import Identity
+from pyspark_kinesis.positions import LATEST, TRIM_HORIZON, is_position, key_of, parts_of
 
 AT_TIMESTAMP = "AT_TIMESTAMP"
+_STREAM_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 
 KNOWN = (
     "streamName",
     "streamARN",
     "region",
+    "roleArn",
+    "roleSessionName",
+    "roleExternalId",
+    "stsEndpointUrl",
+    "awsProfile",
     "endpointUrl",
     "startingPosition",
     "startingTimestamp",
@@ -23,6 +32,7 @@ KNOWN = (
     "maxRecordsPerTrigger",
     "maxRecordsPerShardPerTrigger",
     "maxBytesPerTrigger",
+    "maxBytesPerShardPerTrigger",
     "maxFetchSeconds",
     "maxGetRecordsPerSecond",
     "shardsPerTask",
@@ -31,23 +41,74 @@ KNOWN = (
 )
 
 
+# What people write who come from other connectors, and what it is here.
+FOREIGN = {
+    "kinesis.streamName": "streamName",
+    "kinesis.region": "region",
+    "kinesis.kinesisRegion": "region",
+    "kinesis.endpointUrl": "endpointUrl",
+    "kinesis.initialPosition": "startingPosition",
+    "kinesis.startingPosition": "startingPosition",
+    "kinesis.failOnDataLoss": "failOnDataLoss",
+    "kinesis.maxFetchRecordsPerShard": "maxRecordsPerShardPerTrigger",
+    "kinesis.maxFetchTimePerShardSec": "maxFetchSeconds",
+    "kinesis.describeShardInterval": "shardRefreshSeconds",
+    "kinesis.stsRoleArn": "roleArn",
+    "kinesis.stsSessionName": "roleSessionName",
+    "kinesis.stsEndpointUrl": "stsEndpointUrl",
+    "kinesis.metadataPath": "ledgerLocation",
+    "initialPosition": "startingPosition",
+    "awsSTSRoleARN": "roleArn",
+    "awsSTSSessionName": "roleSessionName",
+    "stsEndpoint": "stsEndpointUrl",
+    "kinesisEndpointUrl": "endpointUrl",
+    "endpoint": "endpointUrl",
+    "maxFetchRecordsPerShard": "maxRecordsPerShardPerTrigger",
+    "maxFetchTimeInMs": "maxFetchSeconds",
+    "shardFetchInterval": "shardRefreshSeconds",
+}
+SECRETS = {
+    "awsaccesskey",
+    "awssecretkey",
+    "awsaccesskeyid",
+    "awssecretaccesskey",
+    "awssessiontoken",
+    "accesskey",
+    "secretkey",
+}
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream that a query reads."""
+
+    name: str
+    arn: str | None = None
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        """How requests name it."""
+        return {"StreamARN": self.arn} if self.arn else {"StreamName": self.name}
+
+
 @dataclass(frozen=True)
 class Options:
     """What a query asks for. Times in seconds, sizes in bytes of record data; limits are per micro-batch."""
 
-    stream: str
-    stream_arn: str | None
+    streams: tuple[Stream, ...]
     region: str
     endpoint_url: str | None
     ledger_location: str
     ledger_endpoint_url: str | None = None
-    # "LATEST", or a position for every shard, with ``named`` overriding it shard by shard.
+    identity: Identity = DEFAULT_IDENTITY
+    # "LATEST", or a position for every shard, with ``named`` overriding it shard by shard (keys of positions.py).
     starting_position: str = TRIM_HORIZON
     named: Mapping[str, str] = field(default_factory=dict)
     fail_on_data_loss: bool = True
     max_records: int | None = None
     max_records_per_shard: int | None = None
     max_bytes: int = 256 * 1024 * 1024
+    max_bytes_per_shard: int | None = None
     max_fetch_seconds: float = 10.0
     # The API allows five a shard, shared by all who read the stream; 0 means no pacing (emulators).
     max_calls_per_second: float = 5.0
@@ -55,10 +116,10 @@ class Options:
     tasks: int | None = None
     shard_refresh_seconds: float = 30.0
 
-    @property
-    def stream_arguments(self) -> dict[str, str]:
-        """How requests name the stream."""
-        return {"StreamARN": self.stream_arn} if self.stream_arn else {"StreamName": self.stream}
+    def stream_of(self, key: str) -> Stream:
+        """The stream of a shard."""
+        name, _ = parts_of(key)
+        return next(stream for stream in self.streams if stream.name == name)
 
 
 def parse(options: Mapping[str, str]) -> Options:
@@ -68,34 +129,22 @@ def parse(options: Mapping[str, str]) -> Options:
     required option that is missing, and options that contradict each other.
     """
     given = {name.lower(): str(value) for name, value in options.items()}
-    unknown = sorted(set(given) - {name.lower() for name in KNOWN})
-    if unknown:
-        raise OptionError(f"unknown option {', '.join(unknown)}; the kinesis source knows: {', '.join(KNOWN)}")
+    _refuse_unknown(given)
 
     def text(name: str) -> str | None:
         return given.get(name.lower())
 
-    stream, arn = text("streamName"), text("streamARN")
-    if bool(stream) == bool(arn):
-        raise OptionError("set exactly one of streamName and streamARN")
-    region = text("region") or "us-east-1"
-    if arn:
-        parts = arn.split(":")
-        if len(parts) != 6 or parts[2] != "kinesis" or not parts[5].startswith("stream/"):
-            raise OptionError(f"streamARN {arn!r} is not of the form arn:aws:kinesis:<region>:<account>:stream/<name>")
-        if text("region") not in (None, parts[3]):
-            raise OptionError(f"region {region!r} contradicts streamARN {arn!r}: drop the region option")
-        region, stream = parts[3], parts[5].removeprefix("stream/")
+    streams, region = _streams(text("streamName"), text("streamARN"), text("region"))
     ledger = text("ledgerLocation")
     if not ledger:
         raise OptionError("ledgerLocation is required: a folder that lives as long as the checkpoint location")
     if text("shardsPerTask") and text("tasks"):
         raise OptionError("shardsPerTask and tasks contradict each other: set one")
-    starting, named = _starting(text("startingPosition") or TRIM_HORIZON, text("startingTimestamp"))
+    starting, named = _starting(text("startingPosition") or TRIM_HORIZON, text("startingTimestamp"), streams)
     return Options(
-        stream=str(stream),
-        stream_arn=arn,
+        streams=streams,
         region=region,
+        identity=_identity(text),
         endpoint_url=text("endpointUrl"),
         ledger_location=ledger,
         ledger_endpoint_url=text("ledgerEndpointUrl"),
@@ -105,6 +154,7 @@ def parse(options: Mapping[str, str]) -> Options:
         max_records=_count("maxRecordsPerTrigger", text("maxRecordsPerTrigger"), None),
         max_records_per_shard=_count("maxRecordsPerShardPerTrigger", text("maxRecordsPerShardPerTrigger"), None),
         max_bytes=_count("maxBytesPerTrigger", text("maxBytesPerTrigger"), Options.max_bytes) or Options.max_bytes,
+        max_bytes_per_shard=_count("maxBytesPerShardPerTrigger", text("maxBytesPerShardPerTrigger"), None),
         max_fetch_seconds=_seconds("maxFetchSeconds", text("maxFetchSeconds"), Options.max_fetch_seconds),
         max_calls_per_second=_seconds(
             "maxGetRecordsPerSecond", text("maxGetRecordsPerSecond"), Options.max_calls_per_second, zero=True
@@ -117,28 +167,103 @@ def parse(options: Mapping[str, str]) -> Options:
     )
 
 
-def _starting(position: str, timestamp: str | None) -> tuple[str, dict[str, str]]:
+def _refuse_unknown(given: Mapping[str, str]) -> None:
+    ours = {name.lower(): name for name in KNOWN}
+    unknown = sorted(set(given) - set(ours))
+    if secrets := [name for name in unknown if name.removeprefix("kinesis.") in SECRETS]:
+        raise OptionError(
+            f"{', '.join(secrets)}: credentials are not options, as options are shown in plans, logs and the UI. Set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, awsProfile, or roleArn"
+        )
+    foreign = {name.lower(): (name, here) for name, here in FOREIGN.items()}
+    if known := [f"{foreign[name][0]} is {foreign[name][1]} here" for name in unknown if name in foreign]:
+        raise OptionError(f"{'; '.join(known)}. The kinesis source knows: {', '.join(KNOWN)}")
+    if unknown:
+        raise OptionError(f"unknown option {', '.join(unknown)}; the kinesis source knows: {', '.join(KNOWN)}")
+
+
+def _streams(names: str | None, arns: str | None, region: str | None) -> tuple[tuple[Stream, ...], str]:
+    """The streams, and the region they share."""
+    if bool(names) == bool(arns):
+        raise OptionError("set exactly one of streamName and streamARN")
+    if names:
+        streams = tuple(Stream(name.strip()) for name in names.split(","))
+        if wrong := [stream.name for stream in streams if not _STREAM_NAME.fullmatch(stream.name)]:
+            raise OptionError(f"streamName {', '.join(map(repr, wrong))}: a name has letters, digits, '_', '-' and '.'")
+    else:
+        found, regions = [], set()
+        for arn in (part.strip() for part in str(arns).split(",")):
+            parts = arn.split(":")
+            if len(parts) != 6 or parts[2] != "kinesis" or not parts[5].startswith("stream/"):
+                raise OptionError(
+                    f"streamARN {arn!r} is not of the form arn:aws:kinesis:<region>:<account>:stream/<name>"
+                )
+            found.append(Stream(parts[5].removeprefix("stream/"), arn))
+            regions.add(parts[3])
+        if len(regions | ({region} if region else set())) > 1:
+            of_region = f", and region {region!r} contradicts streamARN" if region and len(regions) == 1 else ""
+            raise OptionError(f"the streams of a query are in one region{of_region}: {arns}, drop the region option")
+        streams, region = tuple(found), regions.pop()
+    if len({stream.name for stream in streams}) < len(streams):
+        raise OptionError("a query cannot read two streams of one name: use a query for each")
+    return streams, region or "us-east-1"
+
+
+def _identity(text: Callable[[str], str | None]) -> Identity:
+    role = text("roleArn")
+    if role is None and (lone := [n for n in ("roleSessionName", "roleExternalId", "stsEndpointUrl") if text(n)]):
+        raise OptionError(f"{', '.join(lone)} without roleArn: set the role to assume")
+    return Identity(
+        profile=text("awsProfile"),
+        role_arn=role,
+        role_session_name=text("roleSessionName") or Identity.role_session_name,
+        role_external_id=text("roleExternalId"),
+        sts_endpoint_url=text("stsEndpointUrl"),
+    )
+
+
+def _starting(position: str, timestamp: str | None, streams: tuple[Stream, ...]) -> tuple[str, dict[str, str]]:
     if (position.upper() == AT_TIMESTAMP) != (timestamp is not None):
         raise OptionError("startingPosition AT_TIMESTAMP and startingTimestamp go together: set both or neither")
     if timestamp is not None:
-        try:
-            moment = datetime.fromisoformat(timestamp)
-        except ValueError as error:
-            raise OptionError(f"startingTimestamp {timestamp!r} is not ISO 8601, as 2026-01-31T12:00:00Z is") from error
-        # A time without a zone is UTC: what it means must not depend on the machine.
-        return f"@{(moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp():.3f}", {}
+        return at_iso_time("startingTimestamp", timestamp), {}
     if position.upper() in (TRIM_HORIZON, LATEST):
         return position.upper(), {}
+    return TRIM_HORIZON, named_positions(
+        "startingPosition", position, streams, f"{TRIM_HORIZON}, {LATEST}, {AT_TIMESTAMP}"
+    )
+
+
+def at_iso_time(option: str, timestamp: str) -> str:
+    """The position of a time. Raises OptionError where it is none."""
     try:
-        named = json.loads(position)
+        moment = datetime.fromisoformat(timestamp)
+    except ValueError as error:
+        raise OptionError(f"{option} {timestamp!r} is not ISO 8601, as 2026-01-31T12:00:00Z is") from error
+    # A time without a zone is UTC: what it means must not depend on the machine.
+    return f"@{(moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp():.3f}"
+
+
+def named_positions(option: str, text: str, streams: tuple[Stream, ...], words: str) -> dict[str, str]:
+    """Positions by shard key, from JSON by shard id, or by stream and shard id. Raises OptionError for other text."""
+    try:
+        given = json.loads(text)
     except ValueError:
-        named = None
-    if not isinstance(named, dict) or not all(isinstance(at, str) and is_position(at) for at in named.values()):
+        given = None
+    nested = isinstance(given, dict) and any(isinstance(value, dict) for value in given.values())
+    if isinstance(given, dict) and not nested:
+        given = {streams[0].name: given} if len(streams) == 1 or not given else None
+    if (
+        not isinstance(given, dict)
+        or not set(given) <= {stream.name for stream in streams}
+        or not all(isinstance(at, str) and is_position(at) for shards in given.values() for at in shards.values())
+    ):
         raise OptionError(
-            f"startingPosition {position!r} is none of {TRIM_HORIZON}, {LATEST}, {AT_TIMESTAMP} or a JSON object "
-            '{"shardId-…": "sequence number after which to start", …}'
+            f"{option} {text!r} is none of {words} or a JSON object "
+            '{"shardId-…": "sequence number after which to start", …}, with several streams one in each of '
+            '{"stream": {…}}'
         )
-    return TRIM_HORIZON, named
+    return {key_of(stream, shard): at for stream, shards in given.items() for shard, at in shards.items()}
 
 
 def _boolean(name: str, value: str | None, default: bool) -> bool:

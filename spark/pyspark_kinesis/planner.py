@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from pyspark_kinesis.aging import Aging
 from pyspark_kinesis.client import KinesisClient
 from pyspark_kinesis.cursor import Cursor
 from pyspark_kinesis.errors import DataLossError, LedgerError
@@ -25,13 +26,15 @@ from pyspark_kinesis.reading import KinesisPartition, ShardRead
 
 Offset = dict[str, Any]
 
-_VERSION = 1
+_VERSION = 2
 # An idle shard is asked this often: four calls a second would leave other consumers one.
 _IDLE_SECONDS = 0.3
 # A shard that is further behind gets a task of its own.
 _BEHIND_MS = 1_000
 _MAX_TASKS = 32
 _SHARDS_A_TASK = 16
+# How often a query that has nothing to read notes so.
+_KEEP_SECONDS = 3600.0
 _THREADS = 16
 
 
@@ -67,6 +70,13 @@ class Planner:
         self._positions: dict[str, str] = {}
         self._views: dict[str, _View] = {}
         self._paces: dict[str, Pace] = {}
+        # The batch that each shard was last read in.
+        self._last_read: dict[str, int] = {}
+        self._reports: dict[str, dict[str, int]] = {}
+        # As of when each position is complete (epoch seconds; see aging.py), and when that was last kept.
+        self._as_of: dict[str, float] = {}
+        self._kept_at = client.now()
+        self._aging = Aging(client, options)
         # The offset that the positions belong to.
         self._at: tuple[str, int] | None = None
         self._until: float | None = None
@@ -90,9 +100,10 @@ class Planner:
         self._come_to(start)
         while True:
             drained = self._look_around()
+            # Where not all fit in, those come first that have waited longest.
             ready = sorted(
                 (name for name, view in self._views.items() if view.has_data and not view.done),
-                key=lambda name: -self._views[name].behind_ms,
+                key=lambda name: (self._last_read.get(name, 0), -self._views[name].behind_ms),
             )
             if ready:
                 return self._offset(start, ready[: self._options.max_records])
@@ -100,6 +111,7 @@ class Planner:
                 continue
             # An answer of "nothing" ends an AvailableNow query: it must be sure.
             if self._until is None or all(view.done for view in self._views.values()):
+                self._keep_tips()
                 # Spark runs the first batch of a query whatever it is told; so that one pins where the shards start.
                 return start if start["run"] else self._offset(start, [])
             self._sleep(0.05)
@@ -137,7 +149,9 @@ class Planner:
                 end["batch"],
                 group,
                 max_records=min(limits, default=None),
-                max_bytes=max(1, options.max_bytes // len(reads)),
+                max_bytes=min(
+                    max(1, options.max_bytes // len(reads)), options.max_bytes_per_shard or options.max_bytes
+                ),
                 until=end.get("until"),
             )
             for group in self._packed(reads)
@@ -148,9 +162,16 @@ class Planner:
         # The next batch does not wait for that: on S3 it is two requests.
         self._pool.submit(self._ledger.forget_before, end["run"], end["batch"])
 
-    def behind_ms(self) -> dict[str, int]:
-        """Milliseconds behind the tip when last seen, per unfinished shard."""
-        return {name: view.behind_ms for name, view in sorted(self._views.items())}
+    def report(self) -> dict[str, dict[str, int]]:
+        """How each unfinished shard stands, as last seen: its lag, and what its part of its last batch cost.
+
+        ``millisBehindLatest`` is Kinesis's own; ``recordsBehind`` is estimated from it and from the rate at which the
+        records of the last batch arrived.
+        """
+        return {
+            name: {**self._reports.get(name, {}), "millisBehindLatest": view.behind_ms}
+            for name, view in sorted(self._views.items())
+        }
 
     def close(self) -> None:
         """Let go of the threads."""
@@ -165,7 +186,14 @@ class Planner:
         else:
             entries = self._ledger.entries(start["run"], start["batch"], start["reads"])
             self._positions = {**start["holds"], **start["reads"], **{name: e.end for name, e in entries.items()}}
+        if self._at is None:
+            tips = self._ledger.tips() if start["batch"] else {}
+            noted = {name: float(as_of) for name, (at, as_of) in tips.items() if self._positions.get(name) == at}
+            known = {name: float(as_of) for name, as_of in start.get("asOf", {}).items()}
+            self._as_of = {name: max(known.get(name, 0.0), noted.get(name, 0.0)) for name in {*known, *noted}}
         for name, entry in entries.items():
+            self._as_of[name] = max(entry.as_of, self._as_of.get(name, 0.0))
+            self._last_read[name] = start["batch"]
             self._pace(name).learn(entry.calls)
             self._views[name] = self._view_after(name, entry, same_target=start.get("until") == self._until)
         # A shard that handed nothing on is as it was before, so is one that was not read.
@@ -175,6 +203,36 @@ class Planner:
             if name in entries or (view.cursor.position == self._positions.get(name))
         }
         self._at = key
+        if entries:
+            self._tell(start["batch"], entries)
+
+    def _keep_tips(self) -> None:
+        """While nothing comes there are no offsets: note now and again that nothing is what there was."""
+        now = self._client.now()
+        if now - self._kept_at >= _KEEP_SECONDS:
+            tips: dict[str, list[str | float]] = {
+                name: [self._positions[name], at] for name, at in self._as_of.items() if name in self._positions
+            }
+            self._ledger.note_tips(now, tips)
+            self._kept_at = now
+
+    def _tell(self, batch: int, entries: dict[str, Entry]) -> None:
+        """Note what a batch cost, and log it in one line."""
+        for name, entry in entries.items():
+            self._reports[name] = {
+                "recordsBehind": entry.records_behind,
+                "records": entry.records,
+                "bytes": entry.bytes,
+                "getRecordsCalls": entry.gets,
+                "throttles": entry.throttles,
+            }
+        counted = ("records", "bytes", "getRecordsCalls", "throttles")
+        total = {what: sum(self._reports[name][what] for name in entries) for what in counted}
+        logging.getLogger(__name__).info(
+            "batch %d: %d records, %d bytes of %d shards in %d calls, %d throttled; %d ms behind, about %d records",
+            batch, total["records"], total["bytes"], len(entries), total["getRecordsCalls"], total["throttles"],
+            max(entry.behind_ms for entry in entries.values()), sum(e.records_behind for e in entries.values()),
+        )  # fmt: skip
 
     def _first_positions(self) -> dict[str, str]:
         """Where each shard starts that exists when the query starts for the first time."""
@@ -188,7 +246,10 @@ class Planner:
         return {shard.shard_id: options.named.get(shard.shard_id, position) for shard in self._shards}
 
     def _view_after(self, name: str, entry: Entry, *, same_target: bool) -> _View:
-        cursor = self._cursor(name, entry.end, entry.iterator, entry.issued_at)
+        iterator, issued_at = entry.iterator, entry.issued_at
+        if self._at is None and (checked := self._aging.check(name, entry.end, self._as_of[name])):
+            iterator, issued_at = checked, time.time()
+        cursor = self._cursor(name, entry.end, iterator, issued_at)
         reached_tip = not entry.behind_ms and self._until is not None and entry.issued_at >= self._until
         return _View(
             cursor,
@@ -212,9 +273,12 @@ class Planner:
         wanted = readable(self._shards, self._positions)
         for name in wanted:
             if name not in self._views:
-                self._views[name] = _View(self._cursor(name, self._positions[name]))
+                position = self._positions[name]
+                iterator = self._aging.check(name, position, self._as_of.get(name, 0.0))
+                issued_at = time.time() if iterator else 0.0
+                self._views[name] = _View(self._cursor(name, position, iterator, issued_at))
         due = [name for name in wanted if self._is_due(self._views[name])]
-        list(self._pool.map(self._peek, [self._views[name] for name in due]))
+        list(self._pool.map(self._peek, due))
         return any(self._views[name].cursor.position == SHARD_END for name in due)
 
     def _is_due(self, view: _View) -> bool:
@@ -225,10 +289,13 @@ class Planner:
             return not pace.wait_seconds()
         return not pace.wait_seconds() and abs(time.time() - pace.calls[-1]) >= _IDLE_SECONDS
 
-    def _peek(self, view: _View) -> None:
+    def _peek(self, name: str) -> None:
+        view = self._views[name]
         page = view.cursor.peek()
         view.behind_ms = page.behind_ms
         view.has_data = bool(page.records)
+        if not page.records and not page.behind_ms:
+            self._as_of[name] = self._client.now()
         if self._until is not None:
             late = len(page.records.through(self._until)) < len(page.records)
             view.done = late if page.records else not page.behind_ms and not page.closed
@@ -241,16 +308,19 @@ class Planner:
             "batch": start["batch"] + 1,
             "reads": {name: self._positions[name] for name in chosen},
             "holds": {name: self._positions[name] for name in sorted(self._positions) if name not in set(chosen)},
+            "asOf": {name: round(at, 3) for name, at in sorted(self._as_of.items()) if name in self._positions},
         }
+        self._kept_at = self._client.now()
         if self._until is not None:
             offset["until"] = self._until
         return offset
 
     def _shard_read(self, name: str, position: str) -> ShardRead:
-        view = self._views.get(name)
+        view, as_of = self._views.get(name), self._as_of.get(name, 0.0)
         if view is None or view.cursor.position != position:
-            return ShardRead(name, position, calls=tuple(self._pace(name).calls))
-        return ShardRead(name, position, view.cursor.iterator, view.cursor.issued_at, tuple(view.cursor.pace.calls))
+            return ShardRead(name, position, calls=tuple(self._pace(name).calls), as_of=as_of)
+        cursor = view.cursor
+        return ShardRead(name, position, cursor.iterator, cursor.issued_at, tuple(cursor.pace.calls), as_of)
 
     def _packed(self, reads: list[ShardRead]) -> list[list[ShardRead]]:
         """Tasks cost more than small reads: shards near the tip share one, shards that are behind get their own."""
@@ -263,17 +333,18 @@ class Planner:
         return _chunks(behind, math.ceil(len(behind) / _MAX_TASKS)) + _chunks(near, _SHARDS_A_TASK)
 
     def _lose(self, shards: list[str], why: str) -> None:
-        message = f"{self._options.stream} no longer lists {', '.join(shards)}, but {why}: records may be lost"
+        message = f"Kinesis no longer lists {', '.join(shards)}, but {why}: records may be lost"
         if self._options.fail_on_data_loss:
             raise DataLossError(
                 f"{message}. Set failOnDataLoss=false to go on without them; to keep the rest safe, raise the "
-                "stream's "
-                "retention period"
+                "stream's retention period"
             )
         logging.getLogger(__name__).warning("%s; going on without them", message)
 
     def _list_shards(self) -> None:
-        self._shards = self._client.shards(self._options.stream_arguments)
+        self._shards = [
+            shard.of(stream.name) for stream in self._options.streams for shard in self._client.shards(stream.arguments)
+        ]
         self._listed_at = time.monotonic()
 
     def _pace(self, name: str) -> Pace:

@@ -6,6 +6,7 @@ A position is a plain string, so that offsets and ledger files stay readable JSO
 ``TRIM_HORIZON``     before the oldest record that the stream still holds
 ``@1700000000.123``  before the first record that arrived at or after that time (epoch seconds)
 ``4966…``            after the record of that sequence number
+``=4966…``           at that record itself; only to see whether it is still there
 ``SHARD_END``        after the last record of a closed shard
 ===================  ==========================================================
 """
@@ -21,10 +22,28 @@ LATEST = "LATEST"
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard as ListShards describes it. ``parents``: none, one (a split) or two (a merge)."""
+    """One shard as ListShards describes it. ``parents``: none, one (a split) or two (a merge).
+
+    Shard ids repeat between streams, so where a query reads several, all go by ``<stream>/<shard id>``.
+    """
 
     shard_id: str
     parents: tuple[str, ...] = ()
+
+    def of(self, stream: str) -> "Shard":
+        """This shard by its key."""
+        return Shard(key_of(stream, self.shard_id), tuple(key_of(stream, parent) for parent in self.parents))
+
+
+def key_of(stream: str, shard_id: str) -> str:
+    """What a shard goes by in offsets, in the ledger and in messages."""
+    return f"{stream}/{shard_id}"
+
+
+def parts_of(key: str) -> tuple[str, str]:
+    """Stream and shard id of a key; neither holds a slash."""
+    stream, _, shard_id = key.partition("/")
+    return stream, shard_id
 
 
 def at_time(epoch_seconds: float) -> str:
@@ -47,6 +66,8 @@ def iterator_arguments(position: str) -> dict[str, str | float]:
         return {"ShardIteratorType": "TRIM_HORIZON"}
     if position.startswith("@"):
         return {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": float(position[1:])}
+    if position.startswith("="):
+        return {"ShardIteratorType": "AT_SEQUENCE_NUMBER", "StartingSequenceNumber": position[1:]}
     if position == SHARD_END:
         raise ValueError("the end of a shard has no iterator")
     return {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": position}

@@ -15,6 +15,7 @@ from pyspark_kinesis.errors import DataLossError, LedgerError
 from pyspark_kinesis.ledger import Entry, Ledger
 from pyspark_kinesis.options import Options
 from pyspark_kinesis.pace import Pace
+from pyspark_kinesis.positions import parts_of
 from pyspark_kinesis.rows import to_arrow
 
 _THREADS = 8
@@ -29,6 +30,8 @@ class ShardRead:
     iterator: str | None = None
     issued_at: float = 0.0
     calls: tuple[float, ...] = ()
+    # As of when the start is complete (see ledger.Entry); 0 if that is not known.
+    as_of: float = 0.0
 
 
 class KinesisPartition(InputPartition):
@@ -101,12 +104,15 @@ class PartReader:
         batches: list[pa.RecordBatch] = []
         count = size = 0
         last: str | None = None
+        first_ms = last_ms = 0
         while True:
             page = cursor.fetch(MAX_RECORDS_A_CALL if part.max_records is None else part.max_records - count)
             records = page.records if part.until is None else page.records.through(part.until)
             at_target = len(records) < len(page.records)
             if records:
-                batches.append(to_arrow(records, self._options.stream, read.shard_id, self._schema))
+                batches.append(to_arrow(records, *parts_of(read.shard_id), self._schema))
+                first_ms = first_ms or int(records.arrivals_ms[0])
+                last_ms = int(records.arrivals_ms[-1])
                 count += len(records)
                 size += batches[-1].column(0).nbytes
                 last = records.last
@@ -126,6 +132,10 @@ class PartReader:
             last=last,
             bytes=size,
             behind_ms=page.behind_ms,
+            as_of=self._client.now() if not page.behind_ms and not at_target else last_ms / 1000 or read.as_of,
+            records_behind=round(page.behind_ms * count / max(1, last_ms - first_ms)),
+            gets=cursor.tally.calls,
+            throttles=cursor.tally.throttles,
             at_target=at_target,
             iterator=None if at_target else cursor.iterator,
             issued_at=cursor.issued_at,
@@ -140,17 +150,15 @@ class PartReader:
         while count < recorded.records:
             page = cursor.fetch(recorded.records - count)
             if page.records:
-                batches.append(to_arrow(page.records, self._options.stream, read.shard_id, self._schema))
+                batches.append(to_arrow(page.records, *parts_of(read.shard_id), self._schema))
                 count += len(page.records)
                 last = page.records.last
             if page.closed or not page.behind_ms:
                 break
         if (count, last) != (recorded.records, recorded.last):
             message = (
-                f"batch {self._part.batch} held {recorded.records} records of {read.shard_id} in "
-                f"{self._options.stream} after "
-                f"{recorded.start} through {recorded.last}, but a replay found {count} through {last}: the others "
-                "aged out"
+                f"batch {self._part.batch} held {recorded.records} records of {read.shard_id} after {recorded.start} "
+                f"through {recorded.last}, but a replay found {count} through {last}: the others aged out"
             )
             if self._options.fail_on_data_loss:
                 raise DataLossError(f"{message}. Set failOnDataLoss=false to go on without them")

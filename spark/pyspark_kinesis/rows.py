@@ -13,12 +13,12 @@ from pyspark_kinesis.decoding import Records
 SCHEMA = StructType(
     [
         StructField("data", BinaryType()),
-        StructField("partition_key", StringType()),
-        StructField("stream", StringType()),
-        StructField("shard_id", StringType()),
-        StructField("sequence_number", StringType()),
-        StructField("sub_sequence_number", LongType()),
-        StructField("approximate_arrival_timestamp", TimestampType()),
+        StructField("partitionKey", StringType()),
+        StructField("streamName", StringType()),
+        StructField("shardId", StringType()),
+        StructField("sequenceNumber", StringType()),
+        StructField("subSequenceNumber", LongType()),
+        StructField("approximateArrivalTimestamp", TimestampType()),
     ]
 )
 _ARROW_TYPES: dict[type[DataType], pa.DataType] = {
@@ -32,7 +32,7 @@ ARROW_SCHEMA = pa.schema([pa.field(field.name, _ARROW_TYPES[type(field.dataType)
 
 
 def to_arrow(records: Records, stream: str, shard_id: str, schema: pa.Schema) -> pa.RecordBatch:
-    """One row a user record, in order. ``sub_sequence_number`` counts within a KPL aggregate, and is 0 without one.
+    """One row a user record, in order. ``subSequenceNumber`` counts within a KPL aggregate, and is 0 without one.
 
     ``schema`` is Spark's Arrow schema of SCHEMA, which the batch equals exactly.
     """

@@ -1,5 +1,6 @@
 """What the stream readers of all Spark versions share: glue over planner.py (the driver) and reading.py (the tasks)."""
 
+import logging
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -39,14 +40,28 @@ class StreamReader(DataSourceStreamReader):
 
     def _plan(self) -> Planner:
         if self._planner is None:
+            log_to_stderr()
             self._planner = Planner(self._client(), self._ledger(), self._options)
         return self._planner
 
     def _client(self) -> KinesisClient:
-        return shared_client(self._options.region, self._options.endpoint_url)
+        return shared_client(self._options.region, self._options.endpoint_url, self._options.identity)
 
     def _ledger(self) -> Ledger:
         return Ledger(store_of(self._options))
+
+
+def log_to_stderr() -> None:
+    """Make the package's log of a process visible that nobody set up logging in: Spark's planner process.
+
+    What it writes goes to the driver's own stderr.
+    """
+    ours = logging.getLogger("pyspark_kinesis")
+    if not ours.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        ours.addHandler(handler)
+        ours.setLevel(logging.INFO)
 
 
 def store_of(options: Options) -> Store:

@@ -20,7 +20,7 @@ class AdmissionStreamReader(StreamReader, SupportsTriggerAvailableNow):
         return self._plan().latest(start)
 
     def reportLatestOffset(self) -> dict[str, Any] | None:
-        return {"millis_behind_latest": self._plan().behind_ms()}
+        return self._plan().report()
 
     def prepareForTriggerAvailableNow(self) -> None:
         self._plan().freeze()

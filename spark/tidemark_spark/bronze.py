@@ -47,7 +47,7 @@ class BronzeSink:
     def __call__(self, batch: DataFrame, batch_id: int) -> None:
         steps = Steps()
         with steps.step("collect"):
-            records = batch.select(*KINESIS_COLUMNS).toArrow()
+            records = batch.toDF(*KINESIS_COLUMNS).toArrow()
         if records.num_rows:
             with steps.step("commit"):
                 self.write(records, batch_id)

@@ -56,8 +56,8 @@ class Sink:
         assert Counter(bytes(row.data) for row in self.rows) == Counter(stream.values)
         last: dict[str, int] = {}
         for row in self.rows:
-            assert last.get(row.shard_id, 0) < int(row.sequence_number), f"out of order in {row.shard_id}"
-            last[row.shard_id] = int(row.sequence_number)
+            assert last.get(row.shardId, 0) < int(row.sequenceNumber), f"out of order in {row.shardId}"
+            last[row.shardId] = int(row.sequenceNumber)
 
 
 @dataclass

@@ -3,12 +3,14 @@
 import base64
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kinesis_streams import Stream
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
@@ -22,12 +24,12 @@ def test_a_row_is_the_record(stream: Any, reading: MakeReading, sink: Any) -> No
     sink.wait_for(1, query)
     (row,) = sink.rows
     assert list(row.asDict()) == [
-        "data", "partition_key", "stream", "shard_id", "sequence_number", "sub_sequence_number",
-        "approximate_arrival_timestamp",
+        "data", "partitionKey", "streamName", "shardId", "sequenceNumber", "subSequenceNumber",
+        "approximateArrivalTimestamp",
     ]  # fmt: skip
-    assert (bytes(row.data), row.partition_key, row.stream) == (b"\x00\xff", "kéy", stream.name)
-    assert (row.shard_id, row.sequence_number, row.sub_sequence_number) == (put["ShardId"], put["SequenceNumber"], 0)
-    assert before <= row.approximate_arrival_timestamp.astimezone(UTC) <= datetime.now(UTC) + timedelta(milliseconds=1)
+    assert (bytes(row.data), row.partitionKey, row.streamName) == (b"\x00\xff", "kéy", stream.name)
+    assert (row.shardId, row.sequenceNumber, row.subSequenceNumber) == (put["ShardId"], put["SequenceNumber"], 0)
+    assert before <= row.approximateArrivalTimestamp.astimezone(UTC) <= datetime.now(UTC) + timedelta(milliseconds=1)
 
 
 def test_restarts_lose_nothing_and_double_nothing(stream: Any, reading: MakeReading, sink: Any) -> None:
@@ -91,7 +93,7 @@ def test_an_idle_stream_starts_no_batch_and_then_wakes(stream: Any, reading: Mak
     stream.put(1)
     sink.wait_for(4, query)
     progress = next(p for p in reversed(query.recentProgress) if p["numInputRows"])
-    assert "millis_behind_latest" in (progress["sources"][0]["latestOffset"] or "")
+    assert "millisBehindLatest" in (progress["sources"][0]["latestOffset"] or "")
 
 
 def test_an_empty_stream_waits(stream: Any, reading: MakeReading, sink: Any) -> None:
@@ -126,9 +128,9 @@ def parents_first(stream: Any, sink: Any) -> None:
     parents = {
         shard["ShardId"]: {shard.get("ParentShardId"), shard.get("AdjacentParentShardId")} - {None} for shard in shards
     }
-    last_read = {row.shard_id: batch for batch, rows in sink.batches.items() for row in rows}
+    last_read = {row.shardId: batch for batch, rows in sink.batches.items() for row in rows}
     for batch, rows in sink.batches.items():
-        for shard in {row.shard_id for row in rows}:
+        for shard in {row.shardId for row in rows}:
             assert all(last_read.get(parent, -1) < batch for parent in parents[shard]), (
                 f"{shard} before its parent's end"
             )
@@ -164,9 +166,41 @@ def test_an_aggregate_of_the_producer_library_is_split(stream: Any, reading: Mak
     stream.client.put_record(StreamName=stream.name, Data=aggregate, PartitionKey="x")
     query = reading().start(sink)
     sink.wait_for(2, query)
-    rows = [(bytes(row.data), row.partition_key, row.sub_sequence_number) for row in sink.rows]
+    rows = [(bytes(row.data), row.partitionKey, row.subSequenceNumber) for row in sink.rows]
     assert rows == [(b"a", "k", 0), (b"bc", "l", 1)]
-    assert len({row.sequence_number for row in sink.rows}) == 1
+    assert len({row.sequenceNumber for row in sink.rows}) == 1
+
+
+def test_several_streams_are_read_by_one_query_that_says_how_each_shard_stands(
+    stream: Any, reading: MakeReading, sink: Any, kinesis_url: str
+) -> None:
+    other = Stream(kinesis_url)
+    other.client.create_stream(StreamName=other.name, ShardCount=1)
+    stream.put(20)
+    other.put(7)
+    query = reading(streamName=f"{stream.name},{other.name}").start(sink)
+    sink.wait_for(27, query)
+    stream.put(1)
+    sink.wait_for(28, query)
+    found = Counter(row.streamName for row in sink.rows)
+    assert found == {stream.name: 21, other.name: 7}
+
+    def reported() -> dict[str, Any]:
+        progress = query.lastProgress
+        return json.loads(progress.sources[0].latestOffset or "{}") if progress else {}
+
+    keys = {f"{stream.name}/shardId-000000000000", f"{stream.name}/shardId-000000000001"}
+    mine = f"{other.name}/shardId-000000000000"
+    deadline = time.monotonic() + 30
+    # What a batch cost is known once the next one is planned.
+    while set(reported()) != {*keys, mine} or "records" not in reported()[mine]:
+        assert time.monotonic() < deadline, reported()
+        stream.put(1)
+        time.sleep(0.2)
+    shard = reported()[mine]
+    assert (shard["millisBehindLatest"], shard["records"], shard["throttles"], shard["recordsBehind"]) == (0, 7, 0, 0)
+    assert shard["getRecordsCalls"] >= 1
+    assert shard["bytes"] > 0
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones(spark: SparkSession) -> None:

@@ -16,7 +16,7 @@ from pyspark_kinesis.errors import (
     RequestRefusedError,
     StreamNotFoundError,
 )
-from pyspark_kinesis.options import Options
+from pyspark_kinesis.options import Options, Stream
 from pyspark_kinesis.pace import Pace
 
 THROTTLED = (400, b'{"__type": "ProvisionedThroughputExceededException", "message": "slow down"}')
@@ -78,8 +78,8 @@ def test_an_expired_iterator_is_told_apart_and_renewed() -> None:
         expired.wait(0.3)
         with pytest.raises(IteratorExpiredError):
             kinesis.records(iterator, 1)
-        options = Options(stream="s", stream_arn=None, region="us-east-1", endpoint_url=url, ledger_location="/l")
-        cursor = Cursor(kinesis, options, "shardId-000000000000", "TRIM_HORIZON", pace=Pace(0))
+        options = Options(streams=(Stream("s"),), region="us-east-1", endpoint_url=url, ledger_location="/l")
+        cursor = Cursor(kinesis, options, "s/shardId-000000000000", "TRIM_HORIZON", pace=Pace(0))
         assert len(cursor.fetch(10).records) == 1
         put_one(kinesis, "s", b"b")
         expired.wait(0.3)

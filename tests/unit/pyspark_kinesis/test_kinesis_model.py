@@ -9,17 +9,22 @@ import random
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import pyarrow as pa
 import pytest
 from pyspark.sql.pandas.types import to_arrow_schema
 
+from kinesis_emulator import running_emulator
 from pyspark_kinesis.client import KinesisClient
 from pyspark_kinesis.errors import DataLossError
 from pyspark_kinesis.ledger import Entry, Ledger
 from pyspark_kinesis.options import Options
+from pyspark_kinesis.options import Stream as KinesisStream
 from pyspark_kinesis.planner import Offset, Planner
+from pyspark_kinesis.positions import key_of
 from pyspark_kinesis.reading import PartReader
 from pyspark_kinesis.rows import SCHEMA
 from pyspark_kinesis.stores import LocalStore
@@ -74,7 +79,7 @@ class Engine:
             if seam == "planned":
                 raise DiedError
         batch = len(self.offsets) - 1
-        start = self.offsets[batch - 1] if batch else {"version": 1, "run": "", "batch": 0, "reads": {}, "holds": {}}
+        start = self.offsets[batch - 1] if batch else {"version": 2, "run": "", "batch": 0, "reads": {}, "holds": {}}
         if batch:
             self.planner.commit(self.offsets[batch - 1])
         rows: list[tuple[str, str, bytes]] = []
@@ -97,7 +102,7 @@ class Engine:
 
 
 def rows_of(arrow: pa.RecordBatch) -> list[tuple[str, str, bytes]]:
-    return list(zip(*(arrow.column(name).to_pylist() for name in ("shard_id", "sequence_number", "data")), strict=True))
+    return list(zip(*(arrow.column(name).to_pylist() for name in ("shardId", "sequenceNumber", "data")), strict=True))
 
 
 class Stream:
@@ -129,7 +134,7 @@ def client(kinesis_url: str) -> KinesisClient:
 
 
 def engine(client: KinesisClient, stream: Stream, folder: Path, **options: object) -> Engine:
-    fixed = {"stream": stream.name, "stream_arn": None, "region": "us-east-1", "endpoint_url": None}
+    fixed = {"streams": (KinesisStream(stream.name),), "region": "us-east-1", "endpoint_url": None}
     merged = {"max_calls_per_second": 0.0, "shard_refresh_seconds": 0.05, **options}
     return Engine(client, Options(**fixed, ledger_location=str(folder), **merged))  # type: ignore[arg-type]
 
@@ -229,7 +234,8 @@ def test_positions_per_shard_resume_a_query_whose_checkpoint_is_lost(client: Kin
     drain(first, stream)
     named: dict[str, str] = {}
     for shard, number, _ in (row for rows in first.sink.values() for row in rows):
-        named[shard] = max(named.get(shard, "0"), number, key=int)
+        key = key_of(stream.name, shard)
+        named[key] = max(named.get(key, "0"), number, key=int)
     stream.put_so_far.clear()
     client.call("UpdateShardCount", {"StreamName": stream.name, "TargetShardCount": 4})
     stream.put(30)
@@ -264,7 +270,70 @@ def test_a_shard_that_is_gone_with_unread_records_is_data_loss(client: KinesisCl
     query = engine(client, stream, tmp_path)
     drain(query, stream)
     last = query.offsets[-1]
-    last["holds"]["shardId-000000000099"] = "7"
+    last["holds"][key_of(stream.name, "shardId-000000000099")] = "7"
     query.restart()
     with pytest.raises(DataLossError, match=r"shardId-000000000099.*failOnDataLoss=false"):
         query.trigger("none")
+
+
+@pytest.fixture(scope="module")
+def forgetful() -> Iterator[KinesisClient]:
+    """A client of an emulator that keeps records for 24 times 0.05 s."""
+    with running_emulator(arguments=("--create-milliseconds", "0", "--hour-seconds", "0.05")) as url:
+        yield KinesisClient("us-east-1", url)
+
+
+def wait_until_aged_out(stream: Stream, number: str) -> None:
+    deadline = time.monotonic() + 20
+    arguments, shard = {"StreamName": stream.name}, "shardId-000000000000"
+    while stream.client.records(stream.client.iterator(arguments, shard, "TRIM_HORIZON"), 1).records.last == number:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def read_and_age_out(client: KinesisClient, folder: Path, **options: object) -> tuple[Engine, Stream]:
+    """A query that has read five records of which none is left."""
+    stream = Stream(client, shards=1)
+    stream.put(5)
+    query = engine(client, stream, folder, **options)
+    drain(query, stream)
+    wait_until_aged_out(stream, query.sink[0][0][1])
+    return query, stream
+
+
+def test_what_aged_out_unread_is_data_loss_with_its_place_and_the_remedy(
+    forgetful: KinesisClient, tmp_path: Path
+) -> None:
+    query, stream = read_and_age_out(forgetful, tmp_path)
+    stream.put(5)
+    # Three days pass.
+    last = query.offsets[-1]
+    for name in last["asOf"]:
+        last["asOf"][name] -= 3 * 86_400
+    for file in tmp_path.glob("*/*/*.json"):
+        entry = orjson.loads(file.read_bytes())
+        file.write_bytes(orjson.dumps({**entry, "as_of": entry["as_of"] - 3 * 86_400}))
+    query.restart()
+    with pytest.raises(DataLossError, match=rf"{stream.name}/shardId-0+, complete as of .*failOnDataLoss=false"):
+        query.trigger("none")
+
+
+def test_nothing_that_is_recent_enough_is_asked_for(forgetful: KinesisClient, tmp_path: Path) -> None:
+    # By the time it keeps with the position nothing can have aged out, so that the record is not looked for.
+    query, stream = read_and_age_out(forgetful, tmp_path)
+    stream.put(5)
+    query.restart()
+    assert query.trigger("none")
+    assert len(query.sink[1]) == 5
+
+
+def test_a_named_position_that_aged_out_is_data_loss_unless_allowed(forgetful: KinesisClient, tmp_path: Path) -> None:
+    query, stream = read_and_age_out(forgetful, tmp_path / "first")
+    named = {key_of(stream.name, shard): number for shard, number, _ in query.sink[0]}
+    with pytest.raises(DataLossError, match="of unknown age"):
+        drain(engine(forgetful, stream, tmp_path / "second", named=named), stream)
+    stream.put_so_far.clear()
+    stream.put(3)
+    lenient = engine(forgetful, stream, tmp_path / "third", named=named, fail_on_data_loss=False)
+    drain(lenient, stream)
+    assert_each_once_in_order(lenient, stream)

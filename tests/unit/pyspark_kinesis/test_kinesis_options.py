@@ -3,7 +3,7 @@
 import pytest
 
 from pyspark_kinesis.errors import OptionError
-from pyspark_kinesis.options import KNOWN, parse
+from pyspark_kinesis.options import FOREIGN, KNOWN, Stream, parse
 
 REQUIRED = {"streamName": "s", "ledgerLocation": "/l"}
 ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/clicks"
@@ -11,16 +11,38 @@ ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/clicks"
 
 def test_names_are_case_insensitive_and_defaults_hold() -> None:
     options = parse({"STREAMNAME": "s", "ledgerlocation": "/l", "maxrecordspertrigger": "7"})
-    assert (options.stream, options.region, options.starting_position) == ("s", "us-east-1", "TRIM_HORIZON")
+    assert (options.streams, options.region, options.starting_position) == ((Stream("s"),), "us-east-1", "TRIM_HORIZON")
     assert options.fail_on_data_loss
     assert options.max_records == 7
-    assert options.stream_arguments == {"StreamName": "s"}
+    assert options.stream_of("s/shardId-0").arguments == {"StreamName": "s"}
 
 
 def test_an_arn_says_region_and_name() -> None:
     options = parse({"streamARN": ARN, "ledgerLocation": "/l"})
-    assert (options.stream, options.region) == ("clicks", "eu-west-1")
-    assert options.stream_arguments == {"StreamARN": ARN}
+    assert (options.streams, options.region) == ((Stream("clicks", ARN),), "eu-west-1")
+    assert options.streams[0].arguments == {"StreamARN": ARN}
+
+
+def test_several_streams_are_of_one_region_and_of_different_names() -> None:
+    options = parse({"streamName": "a, b", "ledgerLocation": "/l", "startingPosition": '{"b": {"shardId-1": "7"}}'})
+    assert options.streams == (Stream("a"), Stream("b"))
+    assert options.named == {"b/shardId-1": "7"}
+    two = f"{ARN},{ARN.replace('clicks', 'views')}"
+    assert [s.name for s in parse({"streamARN": two, "ledgerLocation": "/l"}).streams] == ["clicks", "views"]
+
+
+@pytest.mark.parametrize(("name", "ours"), list(FOREIGN.items()))
+def test_names_of_other_connectors_are_answered_with_ours(name: str, ours: str) -> None:
+    assert ours in KNOWN
+    with pytest.raises(OptionError, match=f"{name} is {ours} here"):
+        parse({**REQUIRED, name: "x"})
+
+
+def test_a_role_is_assumed_by_option_and_secrets_are_refused() -> None:
+    identity = parse({**REQUIRED, "roleArn": "arn:aws:iam::1:role/r", "roleExternalId": "e"}).identity
+    assert (identity.role_arn, identity.role_external_id) == ("arn:aws:iam::1:role/r", "e")
+    with pytest.raises(OptionError, match="credentials are not options"):
+        parse({**REQUIRED, "awsSecretKey": "x"})
 
 
 def test_an_unknown_option_is_answered_with_all_known_ones() -> None:
@@ -35,6 +57,12 @@ def test_an_unknown_option_is_answered_with_all_known_ones() -> None:
     [
         ({"streamARN": ARN}, "exactly one of"),
         ({"streamName": ""}, "exactly one of"),
+        ({"streamName": "a b"}, "a name has letters"),
+        ({"streamName": "a,a"}, "two streams of one name"),
+        ({"streamName": "", "streamARN": f"{ARN},{ARN.replace('eu-west-1', 'us-east-1')}"}, "in one region"),
+        ({"streamName": "a,b", "startingPosition": '{"shardId-0": "12"}'}, "is none of"),
+        ({"startingPosition": '{"other": {"shardId-0": "12"}}'}, "is none of"),
+        ({"roleSessionName": "x"}, "without roleArn"),
         ({"streamName": "", "streamARN": "arn:aws:s3:::bucket"}, "not of the form"),
         ({"streamName": "", "streamARN": ARN, "region": "us-east-1"}, "contradicts"),
         ({"ledgerLocation": ""}, "ledgerLocation is required"),
@@ -65,5 +93,5 @@ def test_a_time_without_a_zone_is_utc() -> None:
 
 def test_positions_per_shard_override_trim_horizon() -> None:
     options = parse({**REQUIRED, "startingPosition": '{"shardId-000000000001": "42"}'})
-    assert options.named == {"shardId-000000000001": "42"}
+    assert options.named == {"s/shardId-000000000001": "42"}
     assert options.starting_position == "TRIM_HORIZON"
