@@ -124,11 +124,7 @@ class Planner:
         """The tasks of the batch between two offsets; the same rows, whenever and wherever it is planned."""
         if start == end:
             return []
-        if end.get("version") != _VERSION:
-            raise LedgerError(
-                f"the checkpoint holds offsets of version {end.get('version')}, this release reads version {_VERSION}: "
-                "run the release that wrote them, or start over with a new checkpoint location"
-            )
+        _check_version(end)
         if end["batch"] != start["batch"] + 1 or start["run"] not in ("", end["run"]):
             raise LedgerError(
                 f"the checkpoint goes from batch {start['batch']} of run {start['run'] or 'none'} to batch "
@@ -137,7 +133,8 @@ class Planner:
             )
         if not end["reads"]:
             return []
-        reads = [self._shard_read(name, position) for name, position in end["reads"].items()]
+        as_of = end.get("asOf", {})
+        reads = [self._shard_read(name, position, as_of.get(name, 0.0)) for name, position in end["reads"].items()]
         options, limits = self._options, []
         if options.max_records is not None:
             limits.append(max(1, options.max_records // len(reads)))
@@ -181,6 +178,7 @@ class Planner:
         """Take the positions after ``start``: where its batch began, moved on by what the ledger recorded."""
         if (key := (start["run"], start["batch"])) == self._at:
             return
+        _check_version(start)
         if not start["batch"]:
             self._positions, entries = self._first_positions(), {}
         else:
@@ -315,8 +313,8 @@ class Planner:
             offset["until"] = self._until
         return offset
 
-    def _shard_read(self, name: str, position: str) -> ShardRead:
-        view, as_of = self._views.get(name), self._as_of.get(name, 0.0)
+    def _shard_read(self, name: str, position: str, as_of: float) -> ShardRead:
+        view = self._views.get(name)
         if view is None or view.cursor.position != position:
             return ShardRead(name, position, calls=tuple(self._pace(name).calls), as_of=as_of)
         cursor = view.cursor
@@ -360,6 +358,14 @@ class Planner:
             iterator=iterator,
             issued_at=issued_at,
             sleep=self._sleep,
+        )
+
+
+def _check_version(offset: Offset) -> None:
+    if offset.get("version") != _VERSION:
+        raise LedgerError(
+            f"the checkpoint holds offsets of version {offset.get('version')}, this release reads version {_VERSION}: "
+            "run the release that wrote them, or start over with a new checkpoint location"
         )
 
 

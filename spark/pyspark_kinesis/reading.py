@@ -4,11 +4,12 @@ import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 from pyspark.sql.datasource import InputPartition
 
+from pyspark_kinesis.aging import Aging
 from pyspark_kinesis.client import KinesisClient
 from pyspark_kinesis.cursor import MAX_RECORDS_A_CALL, Cursor
 from pyspark_kinesis.errors import DataLossError, LedgerError
@@ -99,7 +100,11 @@ class PartReader:
 
     def _read_on(self, read: ShardRead) -> tuple[list[pa.RecordBatch], Entry]:
         """Read to the limits, the tip, the frozen target or the shard's end, whichever is first."""
-        part, cursor = self._part, self._cursor(read)
+        part = self._part
+        # Also a query that never stopped may lag until records age out before it, and a replay may come late.
+        if checked := Aging(self._client, self._options).check(read.shard_id, read.start, read.as_of):
+            read = replace(read, iterator=checked, issued_at=time.time())
+        cursor = self._cursor(read)
         deadline = time.monotonic() + self._options.max_fetch_seconds
         batches: list[pa.RecordBatch] = []
         count = size = 0

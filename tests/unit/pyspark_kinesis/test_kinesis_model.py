@@ -19,7 +19,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from kinesis_emulator import running_emulator
 from pyspark_kinesis.client import KinesisClient
-from pyspark_kinesis.errors import DataLossError
+from pyspark_kinesis.errors import DataLossError, LedgerError
 from pyspark_kinesis.ledger import Entry, Ledger
 from pyspark_kinesis.options import Options
 from pyspark_kinesis.options import Stream as KinesisStream
@@ -337,3 +337,43 @@ def test_a_named_position_that_aged_out_is_data_loss_unless_allowed(forgetful: K
     lenient = engine(forgetful, stream, tmp_path / "third", named=named, fail_on_data_loss=False)
     drain(lenient, stream)
     assert_each_once_in_order(lenient, stream)
+
+
+def test_a_batch_that_was_planned_but_not_read_before_its_records_aged_out_is_data_loss(
+    forgetful: KinesisClient, tmp_path: Path
+) -> None:
+    query, stream = read_and_age_out(forgetful, tmp_path)
+    stream.put(5)
+    with pytest.raises(DiedError):
+        query.trigger("planned")
+    for name in query.offsets[-1]["asOf"]:
+        query.offsets[-1]["asOf"][name] -= 3 * 86_400
+    query.restart()
+    with pytest.raises(DataLossError, match=r"complete as of .*failOnDataLoss=false"):
+        query.trigger("none")
+
+
+def test_what_ages_out_before_a_query_that_lags_is_data_loss_too(
+    forgetful: KinesisClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Stream(forgetful, shards=1)
+    stream.put(20)
+    query = engine(forgetful, stream, tmp_path, max_records=5)
+    assert query.trigger("none")
+    wait_until_aged_out(stream, query.sink[0][0][1])
+    stream.put(3)
+    now = KinesisClient.now
+    monkeypatch.setattr(KinesisClient, "now", lambda client: now(client) + 3 * 86_400)
+    with pytest.raises(DataLossError, match=r"complete as of .*failOnDataLoss=false"):
+        query.trigger("none")
+
+
+def test_offsets_of_another_version_are_refused_by_their_version(client: KinesisClient, tmp_path: Path) -> None:
+    stream = Stream(client, shards=1)
+    stream.put(5)
+    query = engine(client, stream, tmp_path)
+    drain(query, stream)
+    query.offsets[-1].update(version=1, reads={}, holds={"shardId-000000000000": "7"})
+    query.restart()
+    with pytest.raises(LedgerError, match="offsets of version 1"):
+        query.trigger("none")
