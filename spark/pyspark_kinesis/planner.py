@@ -1,8 +1,9 @@
 """What the driver does: find out whether there is anything to read, and plan who reads it (docs/adr/0002).
 
 An offset is a dict, and says where the micro-batch that ends with it *starts*, as its true ends are known only once it
-was read: ``{"version", "run", "batch", "reads": {shard: position}, "holds": {shard: position}, "until"?}``. Shards in
-``reads`` are of the batch, those in ``holds`` are not. Where they ended is in the ledger under (run, batch).
+was read: ``{"version", "run", "batch", "reads": {shard: position}, "holds": {shard: position}, "asOf", "limits",
+"until"?}``. Shards in ``reads`` are of the batch, those in ``holds`` are not. Where they ended is in the ledger under
+(run, batch).
 """
 
 import logging
@@ -19,6 +20,7 @@ from pyspark_kinesis.client import KinesisClient
 from pyspark_kinesis.cursor import Cursor
 from pyspark_kinesis.errors import DataLossError, LedgerError
 from pyspark_kinesis.ledger import Entry, Ledger
+from pyspark_kinesis.limits import Limits
 from pyspark_kinesis.options import Options
 from pyspark_kinesis.pace import Pace
 from pyspark_kinesis.positions import LATEST, SHARD_END, Shard, advance, at_time, named_but_unread, readable
@@ -95,30 +97,38 @@ class Planner:
         # Arrivals have milliseconds: a record of this very one is not later.
         self._until = math.ceil(self._client.now() * 1000) / 1000
 
-    def latest(self, start: Offset) -> Offset:
-        """The offset of the next batch, or ``start`` if there is nothing to read."""
+    def latest(self, start: Offset, limits: Limits | None = None) -> Offset:
+        """The offset of the next batch, or ``start`` if there is nothing to read.
+
+        ``limits``: those of the options if none are given. Where everything is asked for, that is all that had arrived
+        when it was.
+        """
+        limits = limits or Limits.of(self._options)
+        if limits.everything and self._until is None:
+            self.freeze()
         self._come_to(start)
         while True:
             drained = self._look_around()
-            # Where not all fit in, those come first that have waited longest.
+            # Where not all fit in, those come first that have waited longest, over restarts by when that began.
             ready = sorted(
                 (name for name, view in self._views.items() if view.has_data and not view.done),
-                key=lambda name: (self._last_read.get(name, 0), -self._views[name].behind_ms),
+                key=lambda name: (self._last_read.get(name, 0), self._as_of.get(name, 0.0)),
             )
-            if ready:
-                return self._offset(start, ready[: self._options.max_records])
+            known = all(view.has_data or view.done for view in self._views.values())
+            if ready and ((known and not drained) or not limits.everything):
+                return self._offset(start, ready[: limits.records], limits)
             if drained:
                 continue
             # An answer of "nothing" ends an AvailableNow query: it must be sure.
             if self._until is None or all(view.done for view in self._views.values()):
                 self._keep_tips()
                 # Spark runs the first batch of a query whatever it is told; so that one pins where the shards start.
-                return start if start["run"] else self._offset(start, [])
+                return start if start["run"] else self._offset(start, [], limits)
             self._sleep(0.05)
 
     def nothing(self, start: Offset) -> Offset:
         """The offset of a batch after ``start`` that reads nothing; ``latest(start)`` has been asked."""
-        return self._offset(start, [])
+        return self._offset(start, [], Limits.of(self._options))
 
     def partitions(self, start: Offset, end: Offset) -> list[KinesisPartition]:
         """The tasks of the batch between two offsets; the same rows, whenever and wherever it is planned."""
@@ -135,20 +145,16 @@ class Planner:
             return []
         as_of = end.get("asOf", {})
         reads = [self._shard_read(name, position, as_of.get(name, 0.0)) for name, position in end["reads"].items()]
-        options, limits = self._options, []
-        if options.max_records is not None:
-            limits.append(max(1, options.max_records // len(reads)))
-        if options.max_records_per_shard is not None:
-            limits.append(options.max_records_per_shard)
+        limits = Limits.read_from(end, self._options)
+        max_records, max_bytes = limits.of_each(len(reads))
         return [
             KinesisPartition(
                 end["run"],
                 end["batch"],
                 group,
-                max_records=min(limits, default=None),
-                max_bytes=min(
-                    max(1, options.max_bytes // len(reads)), options.max_bytes_per_shard or options.max_bytes
-                ),
+                max_records=max_records,
+                max_bytes=max_bytes,
+                max_seconds=None if limits.everything else self._options.max_fetch_seconds,
                 until=end.get("until"),
             )
             for group in self._packed(reads)
@@ -298,7 +304,7 @@ class Planner:
             late = len(page.records.through(self._until)) < len(page.records)
             view.done = late if page.records else not page.behind_ms and not page.closed
 
-    def _offset(self, start: Offset, ready: Iterable[str]) -> Offset:
+    def _offset(self, start: Offset, ready: Iterable[str], limits: Limits) -> Offset:
         chosen = sorted(ready)
         offset: Offset = {
             "version": _VERSION,
@@ -307,6 +313,7 @@ class Planner:
             "reads": {name: self._positions[name] for name in chosen},
             "holds": {name: self._positions[name] for name in sorted(self._positions) if name not in set(chosen)},
             "asOf": {name: round(at, 3) for name, at in sorted(self._as_of.items()) if name in self._positions},
+            "limits": limits.to_json(),
         }
         self._kept_at = self._client.now()
         if self._until is not None:

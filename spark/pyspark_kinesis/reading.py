@@ -1,6 +1,7 @@
 """What a task does: read its shards' parts of a micro-batch, and record where they end before handing on a row."""
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -36,7 +37,7 @@ class ShardRead:
 
 
 class KinesisPartition(InputPartition):
-    """What one task reads. The limits are per shard; ``until``: epoch seconds of the last arrival wanted."""
+    """What one task reads. Limits are a shard's, None for none; ``until``: epoch seconds of the last arrival wanted."""
 
     def __init__(
         self,
@@ -45,7 +46,8 @@ class KinesisPartition(InputPartition):
         reads: list[ShardRead],
         *,
         max_records: int | None,
-        max_bytes: int,
+        max_bytes: int | None,
+        max_seconds: float | None,
         until: float | None,
     ) -> None:
         super().__init__(None)
@@ -54,6 +56,7 @@ class KinesisPartition(InputPartition):
         self.reads = reads
         self.max_records = max_records
         self.max_bytes = max_bytes
+        self.max_seconds = max_seconds
         self.until = until
 
 
@@ -105,7 +108,7 @@ class PartReader:
         if checked := Aging(self._client, self._options).check(read.shard_id, read.start, read.as_of):
             read = replace(read, iterator=checked, issued_at=time.time())
         cursor = self._cursor(read)
-        deadline = time.monotonic() + self._options.max_fetch_seconds
+        deadline = time.monotonic() + part.max_seconds if part.max_seconds is not None else math.inf
         batches: list[pa.RecordBatch] = []
         count = size = 0
         last: str | None = None
@@ -126,7 +129,7 @@ class PartReader:
                 or at_target
                 or not page.behind_ms
                 or count == part.max_records
-                or size >= part.max_bytes
+                or (part.max_bytes is not None and size >= part.max_bytes)
                 or time.monotonic() >= deadline
             ):
                 break

@@ -2,8 +2,15 @@
 
 from typing import Any
 
-from pyspark.sql.streaming.datasource import ReadLimit, SupportsTriggerAvailableNow
+from pyspark.sql.streaming.datasource import (
+    ReadAllAvailable,
+    ReadLimit,
+    ReadMaxBytes,
+    ReadMaxRows,
+    SupportsTriggerAvailableNow,
+)
 
+from pyspark_kinesis.limits import Limits
 from pyspark_kinesis.planner import Offset
 from pyspark_kinesis.reading import KinesisPartition
 from pyspark_kinesis.stream_reader import StreamReader
@@ -15,9 +22,24 @@ class AdmissionStreamReader(StreamReader, SupportsTriggerAvailableNow):
     def initialOffset(self) -> Offset:
         return self._plan().initial()
 
+    def getDefaultReadLimit(self) -> ReadLimit:
+        # Spark 4.2 has no limit that combines others; this one stands for all that the options set.
+        limits = Limits.of(self._options)
+        return ReadMaxBytes(self._options.max_bytes) if limits.records is None else ReadMaxRows(limits.records)
+
     def latestOffset(self, start: Offset, limit: ReadLimit) -> Offset:
-        # The limits of the options hold for every trigger: they are kept while reading, where the ends are known.
-        return self._plan().latest(start)
+        return self._plan().latest(start, self._limits(limit))
+
+    def _limits(self, limit: ReadLimit) -> Limits:
+        """What Spark asks for, within what the options allow; Trigger.Once asks for everything, whatever they say."""
+        limits = Limits.of(self._options)
+        if isinstance(limit, ReadAllAvailable):
+            return Limits()
+        if isinstance(limit, ReadMaxRows):
+            return limits.within(records=limit.max_rows)
+        if isinstance(limit, ReadMaxBytes):
+            return limits.within(size=limit.max_bytes)
+        return limits
 
     def reportLatestOffset(self) -> dict[str, Any] | None:
         return self._plan().report()

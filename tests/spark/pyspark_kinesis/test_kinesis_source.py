@@ -155,6 +155,31 @@ def test_available_now_ends_while_records_keep_coming(stream: Any, reading: Make
     sink.assert_each_once_in_order(stream)
 
 
+def test_once_reads_all_that_there_is_in_one_batch_whatever_the_limits(
+    stream: Any, reading: MakeReading, sink: Any
+) -> None:
+    stream.put(100)
+    query_of = reading(maxRecordsPerTrigger=30, maxRecordsPerShardPerTrigger=10, maxBytesPerTrigger=50)
+    for _ in range(2):
+        query = query_of.start(sink, once=True)
+        assert query.awaitTermination(60)
+        stream.put(100)
+    sizes = [len(rows) for _, rows in sorted(sink.batches.items())]
+    assert sizes == [100, 100]
+
+
+@pytest.mark.parametrize("limit", [{"maxRecordsPerTrigger": 30}, {"maxBytesPerShardPerTrigger": 20}])
+def test_limits_hold_for_each_batch_of_available_now(
+    limit: dict[str, int], stream: Any, reading: MakeReading, sink: Any
+) -> None:
+    stream.put(100)
+    query = reading(**limit, maxRecordsPerShardPerTrigger=20).start(sink, availableNow=True)
+    assert query.awaitTermination(60)
+    sink.assert_each_once_in_order(stream)
+    assert len(sink.batches) >= 3
+    assert max(map(len, sink.batches.values())) <= 40
+
+
 def test_available_now_on_an_empty_stream_ends(reading: MakeReading, sink: Any) -> None:
     assert reading().start(sink, availableNow=True).awaitTermination(60)
     assert not sink.rows

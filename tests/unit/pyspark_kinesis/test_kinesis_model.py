@@ -21,6 +21,7 @@ from kinesis_emulator import running_emulator
 from pyspark_kinesis.client import KinesisClient
 from pyspark_kinesis.errors import DataLossError, LedgerError
 from pyspark_kinesis.ledger import Entry, Ledger
+from pyspark_kinesis.limits import Limits
 from pyspark_kinesis.options import Options
 from pyspark_kinesis.options import Stream as KinesisStream
 from pyspark_kinesis.planner import Offset, Planner
@@ -54,9 +55,10 @@ class DyingLedger(Ledger):
 class Engine:
     """What Spark does with a source, and what of it outlives a death: offset log, commit log and an idempotent sink."""
 
-    def __init__(self, client: KinesisClient, options: Options) -> None:
+    def __init__(self, client: KinesisClient, options: Options, offsets: list[Offset] | None = None) -> None:
         self.client, self.options = client, options
-        self.offsets: list[Offset] = []
+        self.offsets = offsets or []
+        self.limits: Limits | None = None
         self.committed = 0
         self.sink: dict[int, list[tuple[str, str, bytes]]] = {}
         self.restart()
@@ -72,7 +74,7 @@ class Engine:
         if len(self.offsets) == self.committed:
             start = self.offsets[-1] if self.offsets else self.initial
             assert start is not None
-            end = self.planner.latest(start)
+            end = self.planner.latest(start, self.limits)
             if end == start:
                 return False
             self.offsets.append(end)
