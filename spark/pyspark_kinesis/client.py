@@ -142,14 +142,18 @@ class KinesisClient:
         request: dict[str, Any] = {"ShardIterator": iterator, "Limit": limit}
         if stream_arn:  # lets the service find the account where the stream is another's
             request["StreamARN"] = stream_arn
-        return self._repeated("GetRecords", request, decode, tally)
+        return self._repeated("GetRecords", orjson.dumps(request), decode, tally)
+
+    def put_records(self, body: bytes) -> dict[str, Any]:
+        """One PutRecords call, its request already JSON. What it says of each record is the caller's to read."""
+        return self._repeated("PutRecords", body, lambda answer: dict(orjson.loads(answer)))
 
     def call(self, action: str, request: dict[str, Any]) -> dict[str, Any]:
         """One request with its repetitions. Raises the errors of this package, each with its remedy."""
-        return self._repeated(action, request, lambda body: dict(orjson.loads(body)))
+        return self._repeated(action, orjson.dumps(request), lambda body: dict(orjson.loads(body)))
 
     def _repeated(
-        self, action: str, request: dict[str, Any], read: Callable[[bytes], _Answer], tally: Tally | None = None
+        self, action: str, request: bytes, read: Callable[[bytes], _Answer], tally: Tally | None = None
     ) -> _Answer:
         """The answer as ``read`` understands it; what it does not understand is asked for again."""
         # Nobody waits a minute to be told of a typing error in endpointUrl.
@@ -161,7 +165,7 @@ class KinesisClient:
             reraise=True,
         )
         try:
-            answer: _Answer = retrying(self._once, action, orjson.dumps(request), read, tally or self.tally)
+            answer: _Answer = retrying(self._once, action, request, read, tally or self.tally)
             return answer
         except _TransientError as error:
             raise EndpointError(
@@ -221,7 +225,9 @@ class KinesisClient:
             )
         if status >= 500:
             raise _TransientError(f"HTTP {status} {code} {message}")
-        refusal = f"{action} was refused with {code or status}: {message} (request: {body[:300]!r})"
+        # Records are the user's data, and no business of a log's.
+        shown = f"{len(body)} bytes" if action == "PutRecords" else repr(body[:300])
+        refusal = f"{action} was refused with {code or status}: {message} (request: {shown})"
         raise RequestRefusedError(code, refusal)
 
     def _watch_clock(self, date: str | None) -> None:

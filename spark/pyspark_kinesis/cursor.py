@@ -45,6 +45,10 @@ class Cursor:
         self._sleep = sleep
         self.tally = Tally()
 
+    def continue_at(self, iterator: str) -> None:
+        """Use an iterator at the position that was just issued."""
+        self.iterator, self.issued_at = iterator, time.time()
+
     def fetch(self, limit: int) -> Page:
         """The next records, at most ``limit``, moving on behind them."""
         page = self._get(min(limit, MAX_RECORDS_A_CALL))

@@ -6,6 +6,7 @@ which is checked byte by byte, the values are cut out of the whole page at once.
 
 import re
 from binascii import a2b_base64
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,13 @@ class Records:
         if not len(late):
             return self
         count = int(late[0])
+        return Records(self.data[:count], self.keys[:count], self.numbers[:count], self.arrivals_ms[:count])
+
+    def through_number(self, number: int) -> "Records":
+        """The leading records: through the one of a sequence number."""
+        if not len(self) or int(str(self.numbers[-1])) <= number:
+            return self
+        count = bisect_right(self.numbers.to_pylist(), number, key=int)
         return Records(self.data[:count], self.keys[:count], self.numbers[:count], self.arrivals_ms[:count])
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -129,12 +129,12 @@ def parse(options: Mapping[str, str]) -> Options:
     required option that is missing, and options that contradict each other.
     """
     given = {name.lower(): str(value) for name, value in options.items()}
-    _refuse_unknown(given)
+    refuse_unknown(given)
 
     def text(name: str) -> str | None:
         return given.get(name.lower())
 
-    streams, region = _streams(text("streamName"), text("streamARN"), text("region"))
+    streams, region = streams_of(text("streamName"), text("streamARN"), text("region"))
     ledger = text("ledgerLocation")
     if not ledger:
         raise OptionError("ledgerLocation is required: a folder that lives as long as the checkpoint location")
@@ -144,31 +144,32 @@ def parse(options: Mapping[str, str]) -> Options:
     return Options(
         streams=streams,
         region=region,
-        identity=_identity(text),
+        identity=identity_of(text),
         endpoint_url=text("endpointUrl"),
         ledger_location=ledger,
         ledger_endpoint_url=text("ledgerEndpointUrl"),
         starting_position=starting,
         named=named,
-        fail_on_data_loss=_boolean("failOnDataLoss", text("failOnDataLoss"), Options.fail_on_data_loss),
-        max_records=_count("maxRecordsPerTrigger", text("maxRecordsPerTrigger"), None),
-        max_records_per_shard=_count("maxRecordsPerShardPerTrigger", text("maxRecordsPerShardPerTrigger"), None),
-        max_bytes=_count("maxBytesPerTrigger", text("maxBytesPerTrigger"), Options.max_bytes) or Options.max_bytes,
-        max_bytes_per_shard=_count("maxBytesPerShardPerTrigger", text("maxBytesPerShardPerTrigger"), None),
-        max_fetch_seconds=_seconds("maxFetchSeconds", text("maxFetchSeconds"), Options.max_fetch_seconds),
-        max_calls_per_second=_seconds(
+        fail_on_data_loss=boolean_of("failOnDataLoss", text("failOnDataLoss"), Options.fail_on_data_loss),
+        max_records=count_of("maxRecordsPerTrigger", text("maxRecordsPerTrigger"), None),
+        max_records_per_shard=count_of("maxRecordsPerShardPerTrigger", text("maxRecordsPerShardPerTrigger"), None),
+        max_bytes=count_of("maxBytesPerTrigger", text("maxBytesPerTrigger"), Options.max_bytes) or Options.max_bytes,
+        max_bytes_per_shard=count_of("maxBytesPerShardPerTrigger", text("maxBytesPerShardPerTrigger"), None),
+        max_fetch_seconds=seconds_of("maxFetchSeconds", text("maxFetchSeconds"), Options.max_fetch_seconds),
+        max_calls_per_second=seconds_of(
             "maxGetRecordsPerSecond", text("maxGetRecordsPerSecond"), Options.max_calls_per_second, zero=True
         ),
-        shards_per_task=_count("shardsPerTask", text("shardsPerTask"), None),
-        tasks=_count("tasks", text("tasks"), None),
-        shard_refresh_seconds=_seconds(
+        shards_per_task=count_of("shardsPerTask", text("shardsPerTask"), None),
+        tasks=count_of("tasks", text("tasks"), None),
+        shard_refresh_seconds=seconds_of(
             "shardRefreshSeconds", text("shardRefreshSeconds"), Options.shard_refresh_seconds
         ),
     )
 
 
-def _refuse_unknown(given: Mapping[str, str]) -> None:
-    ours = {name.lower(): name for name in KNOWN}
+def refuse_unknown(given: Mapping[str, str], known_names: Sequence[str] = KNOWN) -> None:
+    """Raise OptionError for names that are not known, or are some other connector's, or a secret's."""
+    ours = {name.lower(): name for name in known_names}
     unknown = sorted(set(given) - set(ours))
     if secrets := [name for name in unknown if name.removeprefix("kinesis.") in SECRETS]:
         raise OptionError(
@@ -177,12 +178,12 @@ def _refuse_unknown(given: Mapping[str, str]) -> None:
         )
     foreign = {name.lower(): (name, here) for name, here in FOREIGN.items()}
     if known := [f"{foreign[name][0]} is {foreign[name][1]} here" for name in unknown if name in foreign]:
-        raise OptionError(f"{'; '.join(known)}. The kinesis source knows: {', '.join(KNOWN)}")
+        raise OptionError(f"{'; '.join(known)}. Known are: {', '.join(known_names)}")
     if unknown:
-        raise OptionError(f"unknown option {', '.join(unknown)}; the kinesis source knows: {', '.join(KNOWN)}")
+        raise OptionError(f"unknown option {', '.join(unknown)}; known are: {', '.join(known_names)}")
 
 
-def _streams(names: str | None, arns: str | None, region: str | None) -> tuple[tuple[Stream, ...], str]:
+def streams_of(names: str | None, arns: str | None, region: str | None) -> tuple[tuple[Stream, ...], str]:
     """The streams, and the region they share."""
     if bool(names) == bool(arns):
         raise OptionError("set exactly one of streamName and streamARN")
@@ -209,7 +210,8 @@ def _streams(names: str | None, arns: str | None, region: str | None) -> tuple[t
     return streams, region or "us-east-1"
 
 
-def _identity(text: Callable[[str], str | None]) -> Identity:
+def identity_of(text: Callable[[str], str | None]) -> Identity:
+    """As whom to ask, from options. Raises OptionError for what goes with a role where there is none."""
     role = text("roleArn")
     if role is None and (lone := [n for n in ("roleSessionName", "roleExternalId", "stsEndpointUrl") if text(n)]):
         raise OptionError(f"{', '.join(lone)} without roleArn: set the role to assume")
@@ -266,7 +268,8 @@ def named_positions(option: str, text: str, streams: tuple[Stream, ...], words: 
     return {key_of(stream, shard): at for stream, shards in given.items() for shard, at in shards.items()}
 
 
-def _boolean(name: str, value: str | None, default: bool) -> bool:
+def boolean_of(name: str, value: str | None, default: bool) -> bool:
+    """True or false. Raises OptionError for any other text."""
     if value is None:
         return default
     if value.lower() not in ("true", "false"):
@@ -274,7 +277,8 @@ def _boolean(name: str, value: str | None, default: bool) -> bool:
     return value.lower() == "true"
 
 
-def _count(name: str, value: str | None, default: int | None) -> int | None:
+def count_of(name: str, value: str | None, default: int | None) -> int | None:
+    """A whole number above 0. Raises OptionError for any other text."""
     if value is None:
         return default
     try:
@@ -286,7 +290,8 @@ def _count(name: str, value: str | None, default: int | None) -> int | None:
     return number
 
 
-def _seconds(name: str, value: str | None, default: float, *, zero: bool = False) -> float:
+def seconds_of(name: str, value: str | None, default: float, *, zero: bool = False) -> float:
+    """A number above 0, or 0 where that is allowed. Raises OptionError for any other text."""
     if value is None:
         return default
     try:

@@ -1,11 +1,15 @@
 """The data source as Spark sees it."""
 
-from pyspark.sql.datasource import DataSource
+from pyspark.sql.datasource import DataSource, DataSourceStreamWriter, DataSourceWriter
 from pyspark.sql.types import StructType
 
+from pyspark_kinesis.batch_options import parse_batch
+from pyspark_kinesis.batch_reader import FilteringBatchReader, KinesisBatchReader
+from pyspark_kinesis.errors import OptionError
 from pyspark_kinesis.options import Options, parse
 from pyspark_kinesis.rows import SCHEMA
 from pyspark_kinesis.stream_reader import StreamReader, store_of
+from pyspark_kinesis.writer import KinesisStreamWriter, KinesisWriter, parse_put
 
 try:
     from pyspark_kinesis.stream_reader_42 import AdmissionStreamReader as NewestStreamReader
@@ -21,12 +25,28 @@ class DefaultSource(DataSource):
         return "kinesis"
 
     def schema(self) -> StructType:
-        # Also the earliest moment at which options can be refused: load() rather than start().
-        self._parsed()
+        # Also the earliest moment at which options can be refused: load() rather than start(). What is missing for a
+        # stream shows when it starts.
+        if any(name.lower() == "ledgerlocation" for name in self.options):
+            self._parsed()
+        else:
+            parse_batch(self.options)
         return SCHEMA
 
     def streamReader(self, schema: StructType) -> StreamReader:
         return NewestStreamReader(self._parsed(), schema)
+
+    def reader(self, schema: StructType) -> KinesisBatchReader:
+        options = parse_batch(self.options)
+        return FilteringBatchReader(options) if options.filter_pushdown else KinesisBatchReader(options)
+
+    def writer(self, schema: StructType, overwrite: bool) -> DataSourceWriter:
+        if overwrite:
+            raise OptionError('a stream cannot be overwritten: use mode("append")')
+        return KinesisWriter(parse_put(self.options), schema)
+
+    def streamWriter(self, schema: StructType, overwrite: bool) -> DataSourceStreamWriter:
+        return KinesisStreamWriter(parse_put(self.options), schema)
 
     def _parsed(self) -> Options:
         options = parse(self.options)

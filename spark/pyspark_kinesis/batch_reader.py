@@ -1,0 +1,152 @@
+"""``spark.read.format("kinesis")``: a stream between two points, for backfills and for looking into it."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+from pyspark.sql.datasource import (
+    DataSourceReader,
+    EqualTo,
+    Filter,
+    GreaterThan,
+    GreaterThanOrEqual,
+    In,
+    InputPartition,
+    LessThan,
+    LessThanOrEqual,
+)
+
+from pyspark_kinesis.aging import Aging
+from pyspark_kinesis.batch_options import BatchOptions
+from pyspark_kinesis.client import KinesisClient, shared_client
+from pyspark_kinesis.cursor import MAX_RECORDS_A_CALL, Cursor
+from pyspark_kinesis.decoding import Records
+from pyspark_kinesis.pace import Pace
+from pyspark_kinesis.positions import at_time, key_of, parts_of
+from pyspark_kinesis.rows import ARROW_SCHEMA, to_arrow
+
+_MAX_TASKS = 64
+_BOUNDS = (GreaterThan, GreaterThanOrEqual, LessThan, LessThanOrEqual, EqualTo)
+
+
+@dataclass(frozen=True)
+class ShardSpan:
+    """The part of a shard that is wanted: after ``start``, through ``end`` if there is one."""
+
+    key: str
+    start: str
+    end: str | None
+
+
+class SpanPartition(InputPartition):
+    """Shards of one task, and the time (epoch seconds) after whose arrivals nothing is wanted."""
+
+    def __init__(self, spans: list[ShardSpan], until: float) -> None:
+        super().__init__(None)
+        self.spans = spans
+        self.until = until
+
+
+class KinesisBatchReader(DataSourceReader):
+    """All records between two points, closed shards included; the same ones for every attempt of a task.
+
+    Order is kept within a shard. Rows are handed on call by call, so that a task holds 10 MB and not a shard.
+    """
+
+    def __init__(self, options: BatchOptions) -> None:
+        self._options = options
+        self._streams: set[str] | None = None
+        self._shards: set[str] | None = None
+        self._since: float | None = None
+        self._until: float | None = options.until
+
+    def partitions(self) -> list[SpanPartition]:
+        client, source = self._client(), self._options.source
+        keys = [
+            key_of(stream.name, shard.shard_id)
+            for stream in self._options.streams
+            if self._streams is None or stream.name in self._streams
+            for shard in client.shards(stream.arguments)
+            if self._shards is None or shard.shard_id in self._shards
+        ]
+        # Arrivals have milliseconds: a record of this very one is not later. After ListShards, so that the clock of the
+        # service is known.
+        until = math.ceil(client.now() * 1000) / 1000 if self._until is None else self._until
+        spans = [
+            ShardSpan(key, self._start(key), self._options.ends.get(key))
+            for key in keys
+            if not self._options.ends or key in self._options.ends
+        ]
+        tasks = source.tasks or math.ceil(
+            len(spans) / (source.shards_per_task or math.ceil(len(spans) / _MAX_TASKS) or 1)
+        )
+        return [SpanPartition(group, until) for n in range(tasks) if (group := spans[n::tasks])]
+
+    def read(self, partition: InputPartition | None) -> Iterator[pa.RecordBatch]:
+        if not isinstance(partition, SpanPartition):  # without partitions, Spark asks for what none has
+            return
+        client = self._client()
+        aging = Aging(client, self._options.source)
+        for span in partition.spans:
+            iterator = aging.check(span.key, span.start, 0.0)
+            pace = Pace(self._options.source.max_calls_per_second)
+            cursor = Cursor(client, self._options.source, span.key, span.start, pace=pace)
+            if iterator:
+                cursor.continue_at(iterator)
+            for records in _wanted(cursor, span, partition.until):
+                yield to_arrow(records, *parts_of(span.key), ARROW_SCHEMA)
+
+    def _start(self, key: str) -> str:
+        source = self._options.source
+        start = source.named.get(key, source.starting_position)
+        if self._since is None or start.isdigit():
+            return start
+        since = at_time(self._since)
+        return since if not start.startswith("@") or float(start[1:]) < self._since else start
+
+    def _client(self) -> KinesisClient:
+        source = self._options.source
+        return shared_client(source.region, source.endpoint_url, source.identity)
+
+
+class FilteringBatchReader(KinesisBatchReader):
+    """The same, asking for less where the query's filters allow it.
+
+    A class of its own, as Spark refuses a reader that takes filters unless spark.sql.python.filterPushdown.enabled.
+    """
+
+    def pushFilters(self, filters: list[Filter]) -> list[Filter]:
+        """Narrow what is read by shardId, streamName and approximateArrivalTimestamp; Spark still checks every row."""
+        for one in filters:
+            if isinstance(one, EqualTo | In) and one.attribute in (("shardId",), ("streamName",)):
+                wanted = {one.value} if isinstance(one, EqualTo) else set(one.value)
+                name = "_shards" if one.attribute == ("shardId",) else "_streams"
+                known: set[str] | None = getattr(self, name)
+                setattr(self, name, wanted if known is None else known & wanted)
+            elif isinstance(one, _BOUNDS) and one.attribute == ("approximateArrivalTimestamp",):
+                self._narrow(one, one.value)
+        return filters
+
+    def _narrow(self, one: Filter, value: object) -> None:
+        if not isinstance(value, datetime):
+            return
+        moment = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+        if not isinstance(one, LessThan | LessThanOrEqual):
+            self._since = max(self._since or 0.0, moment)
+        if not isinstance(one, GreaterThan | GreaterThanOrEqual):
+            self._until = min(self._until or math.inf, moment)
+
+
+def _wanted(cursor: Cursor, span: ShardSpan, until: float) -> Iterator[Records]:
+    """The records of a span, page by page."""
+    while True:
+        page = cursor.fetch(MAX_RECORDS_A_CALL)
+        records = page.records.through(until)
+        if span.end is not None:
+            records = records.through_number(int(span.end))
+        if records:
+            yield records
+        if len(records) < len(page.records) or page.closed or not page.behind_ms:
+            return

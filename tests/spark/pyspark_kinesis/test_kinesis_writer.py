@@ -1,0 +1,115 @@
+"""Writing into a stream: every row at least once, in the order of its key; bad rows are named and nothing is put."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from kinesis_streams import Stream
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+
+def write(frame: DataFrame, stream: Stream, **options: str) -> None:
+    writer = frame.write.format("kinesis").mode("append").option("streamName", stream.name)
+    writer.option("endpointUrl", stream.url).options(**options).save()
+
+
+def records(stream: Stream) -> list[dict[str, Any]]:
+    """All records of all shards, each shard's in order."""
+    found = []
+    for shard in stream.client.list_shards(StreamName=stream.name)["Shards"]:
+        arguments = {"StreamName": stream.name, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
+        iterator = stream.client.get_shard_iterator(**arguments)["ShardIterator"]
+        while True:
+            answer = stream.client.get_records(ShardIterator=iterator)
+            found += [{**record, "ShardId": shard["ShardId"]} for record in answer["Records"]]
+            if not answer["MillisBehindLatest"]:
+                break
+            iterator = answer["NextShardIterator"]
+    return found
+
+
+def numbered(spark: SparkSession, count: int, keys: int) -> DataFrame:
+    return spark.range(count).select(
+        F.col("id").cast("string").alias("data"), (F.col("id") % keys).cast("string").alias("partitionKey")
+    )
+
+
+def test_every_row_is_put_in_the_order_of_its_key(spark: SparkSession, stream: Stream) -> None:
+    write(numbered(spark, 5000, 7).coalesce(1), stream)
+    found = records(stream)
+    assert Counter(record["Data"] for record in found) == Counter(str(n).encode() for n in range(5000))
+    for key in range(7):
+        numbers = [int(record["Data"]) for record in found if record["PartitionKey"] == str(key)]
+        assert numbers == sorted(numbers)
+
+
+def test_throttled_records_are_put_again_until_all_are_in(spark: SparkSession, stream: Stream) -> None:
+    httpx.post(
+        f"{stream.url}/_control/faults",
+        json=[{"operation": "PutRecords", "kind": "throttle", "probability": 0.5, "seed": 3}],
+    )
+    try:
+        write(numbered(spark, 3000, 50), stream, maxRecordsPerPut="100")
+    finally:
+        httpx.post(f"{stream.url}/_control/faults", json=[])
+    assert {record["Data"] for record in records(stream)} == {str(n).encode() for n in range(3000)}
+
+
+def test_keys_are_optional_and_explicit_hash_keys_choose_the_shard(spark: SparkSession, stream: Stream) -> None:
+    write(spark.range(200).select(F.col("id").cast("string").cast("binary").alias("data")), stream)
+    assert len({record["ShardId"] for record in records(stream)}) == 2, "random keys spread"
+    top = str(2**128 - 1)
+    frame = spark.range(20).select(
+        F.lit("x").alias("data"), F.lit("same").alias("partitionKey"), F.lit(top).alias("explicitHashKey")
+    )
+    write(frame, stream)
+    shards = {record["ShardId"] for record in records(stream) if record["Data"] == b"x"}
+    assert shards == {"shardId-000000000001"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"data": "CAST(NULL AS STRING)", "partitionKey": "'k'"}, "partitionKey 'k' has no data"),
+        ({"data": "'x'", "partitionKey": "CAST(NULL AS STRING)"}, "no partitionKey"),
+        ({"data": "'x'", "partitionKey": "''"}, "1 to 256"),
+        ({"data": "repeat('x', 1048576)", "partitionKey": "'big'"}, "partitionKey 'big' has 1048579 bytes"),
+        ({"data": "'x'", "partitionKey": "'k'", "explicitHashKey": "'-1'"}, "no number below"),
+        ({"data": "'x'", "value": "1"}, "column value: the kinesis writer takes"),
+        ({"partitionKey": "'k'"}, "no column data"),
+        ({"data": "1"}, "column data is int"),
+    ],
+)
+def test_bad_rows_and_columns_are_named_and_nothing_is_put(
+    spark: SparkSession, stream: Stream, columns: dict[str, str], message: str
+) -> None:
+    frame = spark.range(1).selectExpr(*(f"{expression} AS {name}" for name, expression in columns.items()))
+    with pytest.raises(PySparkException, match=message):
+        write(frame, stream)
+    assert not records(stream)
+
+
+def test_what_makes_no_sense_is_refused(spark: SparkSession, stream: Stream) -> None:
+    frame = numbered(spark, 1, 1)
+    with pytest.raises(PySparkException, match="known are: streamName"):
+        write(frame, stream, batchSize="5")
+    with pytest.raises(PySparkException, match="cannot be overwritten"):
+        frame.write.format("kinesis").mode("overwrite").option("streamName", stream.name).save()
+
+
+def test_one_stream_is_copied_into_another_as_it_grows(
+    spark: SparkSession, stream: Stream, kinesis_url: str, tmp_path: Path
+) -> None:
+    copy = Stream(kinesis_url)
+    copy.client.create_stream(StreamName=copy.name, ShardCount=1)
+    stream.put(500)
+    reader = spark.readStream.format("kinesis").option("streamName", stream.name).option("endpointUrl", stream.url)
+    rows = reader.option("ledgerLocation", str(tmp_path / "ledger")).load().select("data", "partitionKey")
+    writer = rows.writeStream.format("kinesis").option("streamName", copy.name).option("endpointUrl", copy.url)
+    query = writer.option("checkpointLocation", str(tmp_path / "checkpoint")).trigger(availableNow=True).start()
+    assert query.awaitTermination(60)
+    assert Counter(record["Data"] for record in records(copy)) == Counter(stream.values)
