@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pyspark_kinesis.errors import OptionError
+from pyspark_kinesis.foreign import advice, is_secret
 from pyspark_kinesis.identity import DEFAULT as DEFAULT_IDENTITY
 from pyspark_kinesis.identity import Identity
 from pyspark_kinesis.positions import LATEST, TRIM_HORIZON, is_position, key_of, parts_of
@@ -39,43 +40,6 @@ KNOWN = (
     "tasks",
     "shardRefreshSeconds",
 )
-
-
-# What people write who come from other connectors, and what it is here.
-FOREIGN = {
-    "kinesis.streamName": "streamName",
-    "kinesis.region": "region",
-    "kinesis.kinesisRegion": "region",
-    "kinesis.endpointUrl": "endpointUrl",
-    "kinesis.initialPosition": "startingPosition",
-    "kinesis.startingPosition": "startingPosition",
-    "kinesis.failOnDataLoss": "failOnDataLoss",
-    "kinesis.maxFetchRecordsPerShard": "maxRecordsPerShardPerTrigger",
-    "kinesis.maxFetchTimePerShardSec": "maxFetchSeconds",
-    "kinesis.describeShardInterval": "shardRefreshSeconds",
-    "kinesis.stsRoleArn": "roleArn",
-    "kinesis.stsSessionName": "roleSessionName",
-    "kinesis.stsEndpointUrl": "stsEndpointUrl",
-    "kinesis.metadataPath": "ledgerLocation",
-    "initialPosition": "startingPosition",
-    "awsSTSRoleARN": "roleArn",
-    "awsSTSSessionName": "roleSessionName",
-    "stsEndpoint": "stsEndpointUrl",
-    "kinesisEndpointUrl": "endpointUrl",
-    "endpoint": "endpointUrl",
-    "maxFetchRecordsPerShard": "maxRecordsPerShardPerTrigger",
-    "maxFetchTimeInMs": "maxFetchSeconds",
-    "shardFetchInterval": "shardRefreshSeconds",
-}
-SECRETS = {
-    "awsaccesskey",
-    "awssecretkey",
-    "awsaccesskeyid",
-    "awssecretaccesskey",
-    "awssessiontoken",
-    "accesskey",
-    "secretkey",
-}
 
 
 @dataclass(frozen=True)
@@ -171,13 +135,12 @@ def refuse_unknown(given: Mapping[str, str], known_names: Sequence[str] = KNOWN)
     """Raise OptionError for names that are not known, or are some other connector's, or a secret's."""
     ours = {name.lower(): name for name in known_names}
     unknown = sorted(set(given) - set(ours))
-    if secrets := [name for name in unknown if name.removeprefix("kinesis.") in SECRETS]:
+    if secrets := [name for name in unknown if is_secret(name)]:
         raise OptionError(
             f"{', '.join(secrets)}: credentials are not options, as options are shown in plans, logs and the UI. Set "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, awsProfile, or roleArn"
         )
-    foreign = {name.lower(): (name, here) for name, here in FOREIGN.items()}
-    if known := [f"{foreign[name][0]} is {foreign[name][1]} here" for name in unknown if name in foreign]:
+    if known := [said for name in unknown if (said := advice(name))]:
         raise OptionError(f"{'; '.join(known)}. Known are: {', '.join(known_names)}")
     if unknown:
         raise OptionError(f"unknown option {', '.join(unknown)}; known are: {', '.join(known_names)}")

@@ -3,7 +3,8 @@
 import pytest
 
 from pyspark_kinesis.errors import OptionError
-from pyspark_kinesis.options import FOREIGN, KNOWN, Stream, parse
+from pyspark_kinesis.foreign import FOREIGN, NEEDLESS
+from pyspark_kinesis.options import KNOWN, Stream, parse
 
 REQUIRED = {"streamName": "s", "ledgerLocation": "/l"}
 ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/clicks"
@@ -36,6 +37,21 @@ def test_names_of_other_connectors_are_answered_with_ours(name: str, ours: str) 
     assert ours in KNOWN
     with pytest.raises(OptionError, match=f"{name} is {ours} here"):
         parse({**REQUIRED, name: "x"})
+
+
+@pytest.mark.parametrize("name", NEEDLESS)
+def test_what_needs_no_option_here_is_answered_with_why(name: str) -> None:
+    with pytest.raises(OptionError, match=f"{name} is not needed here: "):
+        parse({**REQUIRED, name: "x"})
+
+
+@pytest.mark.parametrize(
+    "name", ["awsAccessKey", "kinesis.awsAccessKeyId", "kinesis.sessionToken", "aws_secret_access_key", "secretKey"]
+)
+def test_credentials_are_refused_under_any_name_without_showing_them(name: str) -> None:
+    with pytest.raises(OptionError, match="credentials are not options") as error:
+        parse({**REQUIRED, name: "hush"})
+    assert "hush" not in str(error.value)
 
 
 def test_a_role_is_assumed_by_option_and_secrets_are_refused() -> None:

@@ -1,0 +1,87 @@
+"""What people write who come from other connectors, and what to write here instead.
+
+Sources: the READMEs and option classes of awslabs/spark-sql-kinesis-connector, "Kinesis connections" of AWS Glue's
+documentation, and "Connect to Amazon Kinesis" of Databricks'.
+"""
+
+# Names that have a counterpart here.
+FOREIGN = {
+    # awslabs
+    "kinesis.streamName": "streamName",
+    "kinesis.region": "region",
+    "kinesis.kinesisRegion": "region",
+    "kinesis.endpointUrl": "endpointUrl",
+    "kinesis.initialPosition": "startingPosition",
+    "kinesis.startingPosition": "startingPosition",
+    "kinesis.failOnDataLoss": "failOnDataLoss",
+    "kinesis.maxFetchRecordsPerShard": "maxRecordsPerShardPerTrigger",
+    "kinesis.maxFetchTimePerShardSec": "maxFetchSeconds",
+    "kinesis.describeShardInterval": "shardRefreshSeconds",
+    "kinesis.getRecords.fetchIntervalMs": "maxGetRecordsPerSecond",
+    "kinesis.stsRoleArn": "roleArn",
+    "kinesis.stsSessionName": "roleSessionName",
+    "kinesis.stsEndpointUrl": "stsEndpointUrl",
+    "kinesis.metadataPath": "ledgerLocation",
+    "kinesis.metadataCommitterType": "ledgerLocation",
+    "kinesis.dynamodb.tableName": "ledgerLocation",
+    # AWS Glue
+    "awsSTSRoleARN": "roleArn",
+    "awsSTSSessionName": "roleSessionName",
+    "maxFetchRecordsPerShard": "maxRecordsPerShardPerTrigger",
+    "maxFetchTimeInMs": "maxFetchSeconds",
+    "describeShardInterval": "shardRefreshSeconds",
+    "idleTimeBetweenReadsInMs": "maxGetRecordsPerSecond",
+    # Databricks
+    "initialPosition": "startingPosition",
+    "endpoint": "endpointUrl",
+    "stsEndpoint": "stsEndpointUrl",
+    "maxFetchDuration": "maxFetchSeconds",
+    "maxFetchRate": "maxGetRecordsPerSecond",
+    "fetchBufferSize": "maxBytesPerTrigger",
+    "shardFetchInterval": "shardRefreshSeconds",
+    # Others
+    "kinesisEndpointUrl": "endpointUrl",
+}
+
+_BY_THE_CALL = (
+    "each GetRecords call asks for as many records as the limits leave, up to 10,000; maxRecordsPerShardPerTrigger "
+    "limits a micro-batch"
+)
+_NO_EMPTY_BATCHES = "no micro-batch is started where there is nothing to read"
+# Names of what needs no option here.
+NEEDLESS = {
+    "kinesis.getRecords.numberOfRecordsPerFetch": _BY_THE_CALL,
+    "maxRecordPerRead": _BY_THE_CALL,
+    "maxRecordsPerFetch": _BY_THE_CALL,
+    "kinesis.internal.avoidEmptyBatches": _NO_EMPTY_BATCHES,
+    "avoidEmptyBatches": _NO_EMPTY_BATCHES,
+}
+
+_SECRETS = {
+    "awsaccesskey",
+    "awssecretkey",
+    "awsaccesskeyid",
+    "awssecretaccesskey",
+    "awssessiontoken",
+    "sessiontoken",
+    "accesskey",
+    "accesskeyid",
+    "secretkey",
+    "secretaccesskey",
+}
+
+
+def is_secret(name: str) -> bool:
+    """Whether an option of that name would hold a credential."""
+    return name.lower().removeprefix("kinesis.").replace("_", "").replace(".", "") in _SECRETS
+
+
+def advice(name: str) -> str | None:
+    """In one sentence, what to do about an option that another connector has; None for any other name."""
+    return _ADVICE.get(name.lower())
+
+
+_ADVICE = {
+    **{name.lower(): f"{name} is {ours} here" for name, ours in FOREIGN.items()},
+    **{name.lower(): f"{name} is not needed here: {why}" for name, why in NEEDLESS.items()},
+}
