@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql.datasource import InputPartition
 
 from pyspark_kinesis.aging import Aging
@@ -58,6 +59,14 @@ class KinesisPartition(InputPartition):
         self.max_bytes = max_bytes
         self.max_seconds = max_seconds
         self.until = until
+
+
+def records_behind(behind_ms: int, count: int, since_ms: float, last_ms: float) -> int:
+    """An estimate: what arrives in ``behind_ms`` at the rate at which ``count`` records came from one time to another.
+
+    No more than a shard takes, which is a record a millisecond.
+    """
+    return round(behind_ms * min(1.0, count / max(1.0, last_ms - since_ms)))
 
 
 class PartReader:
@@ -122,7 +131,7 @@ class PartReader:
                 first_ms = first_ms or int(records.arrivals_ms[0])
                 last_ms = int(records.arrivals_ms[-1])
                 count += len(records)
-                size += batches[-1].column(0).nbytes
+                size += pc.sum(pc.binary_length(batches[-1].column(0))).as_py() or 0
                 last = records.last
             if (
                 page.closed
@@ -141,7 +150,7 @@ class PartReader:
             bytes=size,
             behind_ms=page.behind_ms,
             as_of=self._client.now() if not page.behind_ms and not at_target else last_ms / 1000 or read.as_of,
-            records_behind=round(page.behind_ms * count / max(1, last_ms - first_ms)),
+            records_behind=records_behind(page.behind_ms, count, read.as_of * 1000 or first_ms, last_ms),
             gets=cursor.tally.calls,
             throttles=cursor.tally.throttles,
             at_target=at_target,

@@ -11,6 +11,7 @@ from test_kinesis_model import DiedError, Engine, Stream, assert_each_once_in_or
 
 from pyspark_kinesis.client import KinesisClient
 from pyspark_kinesis.limits import Limits
+from pyspark_kinesis.reading import records_behind
 
 LIMIT = st.none() | st.integers(1, 100)
 
@@ -95,3 +96,20 @@ def test_a_replay_has_the_limits_that_the_batch_was_planned_with(client: Kinesis
     assert len(query.sink[0]) == 7
     drain(query, stream)
     assert_each_once_in_order(query, stream)
+
+
+def test_records_behind_are_estimated_from_the_rate_since_the_batch_before() -> None:
+    assert records_behind(10_000, count=50, since_ms=0, last_ms=1_000) == 500
+    assert records_behind(0, count=50, since_ms=0, last_ms=1_000) == 0
+    # Two records of one millisecond say nothing of a rate beyond what a shard takes.
+    assert records_behind(10_000, count=2, since_ms=7, last_ms=7) == 10_000
+    assert records_behind(10_000, count=0, since_ms=0, last_ms=0) == 0
+
+
+def test_bytes_are_those_of_the_data(client: KinesisClient, tmp_path: Path) -> None:
+    stream = Stream(client, shards=1)
+    stream.put(20)
+    query = engine(client, stream, tmp_path)
+    drain(query, stream)
+    query.trigger("none")
+    assert [shard["bytes"] for shard in query.planner.report().values()] == [sum(map(len, stream.put_so_far))]
