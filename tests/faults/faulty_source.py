@@ -83,11 +83,7 @@ class FaultyReader(NewestStreamReader):
 
 
 class FaultySource(DefaultSource):
-    """``format("kinesis-faulty")``: as the source, with the option faultFolder."""
-
-    @classmethod
-    def name(cls) -> str:
-        return "kinesis-faulty"
+    """As the source, with the option faultFolder."""
 
     def streamReader(self, schema: Any) -> FaultyReader:
         reader = FaultyReader(self._parsed(), schema)
