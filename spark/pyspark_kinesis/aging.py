@@ -3,18 +3,20 @@
 Kinesis does not say so: asked for what follows a record that has aged out, it begins with the oldest that there is. But
 what follows a position arrived after the time as of which the position was complete. While that time is within the
 stream's retention period, nothing can have aged out, and nothing is asked. Beyond it, the record at the position is
-asked for: as long as it is there, so is all that follows.
+asked for: as long as it is there, so is all that follows. Positions without a record, such as a pinned LATEST or the
+start of a child shard, cannot be told: beyond the retention period they count as lost.
 """
 
 import logging
+from datetime import UTC, datetime
 
 from pyspark_kinesis.client import KinesisClient
 from pyspark_kinesis.errors import DataLossError, RequestRefusedError
 from pyspark_kinesis.options import Options
-from pyspark_kinesis.positions import parts_of
+from pyspark_kinesis.positions import SHARD_END, parts_of
 
 # The shortest that Kinesis has, less an hour for clocks and for the time until the first read.
-_SAFE_SECONDS = 23 * 3600.0
+SAFE_SECONDS = 23 * 3600.0
 _MARGIN_SECONDS = 3600.0
 _PAGES = 50
 
@@ -25,7 +27,6 @@ class Aging:
     def __init__(self, client: KinesisClient, options: Options) -> None:
         self._client = client
         self._options = options
-        self._retention_seconds: dict[str, float] = {}
 
     def check(self, key: str, position: str, as_of: float) -> str | None:
         """An iterator after the position if one came for free; None otherwise, also where nothing had to be asked.
@@ -34,13 +35,19 @@ class Aging:
         warns, as failOnDataLoss says.
         """
         age = self._client.now() - as_of
-        if not position.isdigit() or age < _SAFE_SECONDS:
+        if age < SAFE_SECONDS or position == SHARD_END or not (position.isdigit() or as_of):
             return None
-        stream = self._options.stream_of(key)
         if as_of:
-            if stream.name not in self._retention_seconds:
-                self._retention_seconds[stream.name] = self._client.retention_seconds(stream.arguments)
-            if age < self._retention_seconds[stream.name] - _MARGIN_SECONDS:
+            retention = self._client.retention_seconds(self._options.stream_of(key).arguments)
+            if not position.isdigit():
+                # Kinesis keeps records at least that long, so there is no need of a margin.
+                if age >= retention:
+                    self._lose(
+                        f"{key} at {position} has not been read since {_iso(as_of)}, which is longer than the "
+                        f"retention period of {retention / 3600:.0f} hours: what came then may have aged out unread"
+                    )
+                return None
+            if age < retention - _MARGIN_SECONDS:
                 return None
         return self._look(key, position, as_of)
 
@@ -63,15 +70,21 @@ class Aging:
                 iterator = page.following
         except RequestRefusedError as error:
             found = f"a refusal ({error})"
-        since = f"complete as of {as_of:.0f} (epoch seconds)" if as_of else "of unknown age"
-        message = (
+        since = f"complete as of {_iso(as_of)}" if as_of else "of unknown age"
+        self._lose(
             f"the record at position {position} of {key}, {since}, is no longer in the stream, which has {found}: what "
             "came after it may have aged out unread"
         )
+        return None
+
+    def _lose(self, message: str) -> None:
         if self._options.fail_on_data_loss:
             raise DataLossError(
                 f"{message}. Set failOnDataLoss=false to go on from the oldest record there is, or start over with a "
                 "new checkpoint location; to be safe next time, raise the stream's retention period"
             )
         logging.getLogger(__name__).warning("%s; going on from the oldest record there is", message)
-        return None
+
+
+def _iso(epoch_seconds: float) -> str:
+    return datetime.fromtimestamp(epoch_seconds, UTC).isoformat(timespec="seconds")

@@ -71,6 +71,10 @@ class _TransientError(Exception):
     """A failure that a repetition may cure."""
 
 
+# All of an account may ask for stream summaries 20 times a second.
+_RETENTION_KNOWN_SECONDS = 600.0
+
+
 @dataclass
 class Tally:
     """What requests cost, for whoever wants to know."""
@@ -104,6 +108,7 @@ class KinesisClient:
         self._url = url.rstrip("/") + "/"
         self._pool = urllib3.PoolManager(num_pools=2, maxsize=_CONNECTIONS, retries=False, timeout=_TIMEOUT)
         self._skew_seconds = 0.0
+        self._retention: dict[str, tuple[float, float]] = {}
         self._reached = False
 
     def now(self) -> float:
@@ -128,9 +133,12 @@ class KinesisClient:
             request = {"NextToken": answer["NextToken"]}
 
     def retention_seconds(self, stream: dict[str, str]) -> float:
-        """How long the stream keeps a record."""
-        summary = self.call("DescribeStreamSummary", dict(stream))["StreamDescriptionSummary"]
-        return float(summary["RetentionPeriodHours"]) * 3600
+        """How long the stream keeps a record; asked for now and again, as somebody may change it."""
+        key, now = str(stream), time.monotonic()
+        if key not in self._retention or now - self._retention[key][0] >= _RETENTION_KNOWN_SECONDS:
+            summary = self.call("DescribeStreamSummary", dict(stream))["StreamDescriptionSummary"]
+            self._retention[key] = (now, float(summary["RetentionPeriodHours"]) * 3600)
+        return self._retention[key][1]
 
     def iterator(self, stream: dict[str, str], shard_id: str, position: str) -> str:
         """An iterator at a position; it expires five minutes later."""

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from pyspark_kinesis.aging import Aging
+from pyspark_kinesis.aging import SAFE_SECONDS, Aging
 from pyspark_kinesis.client import KinesisClient
 from pyspark_kinesis.cursor import Cursor
 from pyspark_kinesis.errors import DataLossError, LedgerError
@@ -193,7 +193,7 @@ class Planner:
         if self._at is None:
             tips = self._ledger.tips() if start["batch"] else {}
             noted = {name: float(as_of) for name, (at, as_of) in tips.items() if self._positions.get(name) == at}
-            known = {name: float(as_of) for name, as_of in start.get("asOf", {}).items()}
+            known = {**self._as_of, **{name: float(as_of) for name, as_of in start.get("asOf", {}).items()}}
             self._as_of = {name: max(known.get(name, 0.0), noted.get(name, 0.0)) for name in {*known, *noted}}
         for name, entry in entries.items():
             self._as_of[name] = max(entry.as_of, self._as_of.get(name, 0.0))
@@ -245,6 +245,8 @@ class Planner:
         if position == LATEST:
             position = at_time(self._ledger.pin_start(self._client.now()))
         self._list_shards()
+        if position.startswith("@") and self._client.now() - (since := float(position[1:])) < SAFE_SECONDS:
+            self._as_of = {shard.shard_id: since for shard in self._shards if shard.shard_id not in options.named}
         if unread := named_but_unread(self._shards, options.named):
             self._lose(unread, "startingPosition names them")
         return {shard.shard_id: options.named.get(shard.shard_id, position) for shard in self._shards}
@@ -275,8 +277,11 @@ class Planner:
             self._lose(lost, "they were not read to their ends")
             self._views = {name: view for name, view in self._views.items() if name not in lost}
         wanted = readable(self._shards, self._positions)
+        parents = {shard.shard_id: shard.parents for shard in self._shards}
         for name in wanted:
             if name not in self._views:
+                if name not in self._as_of and parents[name]:  # it opened after all that was seen of them
+                    self._as_of[name] = max(self._as_of.get(parent, 0.0) for parent in parents[name])
                 position = self._positions[name]
                 iterator = self._aging.check(name, position, self._as_of.get(name, 0.0))
                 issued_at = time.time() if iterator else 0.0
@@ -298,7 +303,8 @@ class Planner:
         page = view.cursor.peek()
         view.behind_ms = page.behind_ms
         view.has_data = bool(page.records)
-        if not page.records and not page.behind_ms:
+        # A closed shard's tip was longer ago: its children may have records by now.
+        if not page.records and not page.behind_ms and not page.closed:
             self._as_of[name] = self._client.now()
         if self._until is not None:
             late = len(page.records.through(self._until)) < len(page.records)

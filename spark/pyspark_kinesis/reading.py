@@ -142,6 +142,8 @@ class PartReader:
                 or time.monotonic() >= deadline
             ):
                 break
+        # Not that of a closed shard, which was longer ago: its children may have records by now.
+        at_tip = not page.behind_ms and not at_target and not page.closed
         return batches, Entry(
             start=read.start,
             end=(last or read.start) if at_target else cursor.position,
@@ -149,7 +151,7 @@ class PartReader:
             last=last,
             bytes=size,
             behind_ms=page.behind_ms,
-            as_of=self._client.now() if not page.behind_ms and not at_target else last_ms / 1000 or read.as_of,
+            as_of=self._client.now() if at_tip else last_ms / 1000 or read.as_of,
             records_behind=records_behind(page.behind_ms, count, read.as_of * 1000 or first_ms, last_ms),
             gets=cursor.tally.calls,
             throttles=cursor.tally.throttles,

@@ -379,3 +379,50 @@ def test_offsets_of_another_version_are_refused_by_their_version(client: Kinesis
     query.restart()
     with pytest.raises(LedgerError, match="offsets of version 1"):
         query.trigger("none")
+
+
+def three_days_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = KinesisClient.now
+    monkeypatch.setattr(KinesisClient, "now", lambda client: now(client) + 3 * 86_400)
+
+
+def test_a_pinned_latest_from_which_nothing_was_read_within_retention_is_data_loss(
+    client: KinesisClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Stream(client, shards=1)
+    query = engine(client, stream, tmp_path, starting_position="LATEST")
+    assert query.trigger("none"), "the first batch pins where the shards start"
+    three_days_pass(monkeypatch)
+    stream.put(5)
+    query.restart()
+    with pytest.raises(DataLossError, match=rf"{stream.name}/shardId-0+ .*longer than .*failOnDataLoss=false"):
+        query.trigger("none")
+
+
+def test_a_child_that_nobody_read_within_retention_is_data_loss(
+    client: KinesisClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Stream(client, shards=1)
+    stream.put(5)
+    query = engine(client, stream, tmp_path)
+    drain(query, stream)
+    client.call("UpdateShardCount", {"StreamName": stream.name, "TargetShardCount": 2})
+    stream.put(20)
+    with pytest.raises(DiedError):
+        query.trigger("planned")
+    assert set(query.offsets[-1]["reads"].values()) == {"TRIM_HORIZON"}
+    three_days_pass(monkeypatch)
+    query.restart()
+    with pytest.raises(DataLossError, match="longer than"):
+        query.trigger("none")
+
+
+def test_a_time_beyond_retention_may_be_where_a_query_starts(client: KinesisClient, tmp_path: Path) -> None:
+    stream = Stream(client, shards=1)
+    stream.put(5)
+    query = engine(client, stream, tmp_path, starting_position="@1000000000.000")
+    with pytest.raises(DiedError):
+        query.trigger("planned")
+    query.restart()
+    drain(query, stream)
+    assert_each_once_in_order(query, stream)
