@@ -116,13 +116,17 @@ class Bench:
 
     def single_records(self, client: Any, number: int) -> tuple[list[float], list[dict[str, int]]]:
         """(seconds from put to foreachBatch, phases of the triggers in ms) for records put one by one, warm."""
-        arrived = threading.Semaphore(0)
+        arrived, begun = threading.Semaphore(0), threading.Event()
 
         def sink(frame: DataFrame, _: int) -> None:
             for _row in frame.collect():
                 arrived.release()
+            begun.set()
 
         query = self.start(sink, {"startingPosition": "LATEST"})
+        # The first micro-batch runs in any case, and shows that LATEST is pinned.
+        if not begun.wait(60):
+            raise query.exception() or TimeoutError("the query did not start within 60 s")
         seconds: list[float] = []
         for n in range(number + 5):
             # Spread over the polling interval, as events are.
