@@ -229,7 +229,8 @@ class KinesisClient:
             raise AccessError(
                 f"{action} was refused with {code or status} ({message}): check the credentials of the default AWS "
                 "chain on the driver and the executors, the machine's clock, and that they allow kinesis:ListShards, "
-                "kinesis:DescribeStreamSummary, kinesis:GetShardIterator and kinesis:GetRecords on the stream"
+                "kinesis:DescribeStreamSummary, kinesis:GetShardIterator and kinesis:GetRecords on the stream, or, to "
+                "write, kinesis:PutRecords"
             )
         if status >= 500:
             raise _TransientError(f"HTTP {status} {code} {message}")

@@ -13,7 +13,7 @@ from pyspark_kinesis.identity import Identity
 from pyspark_kinesis.positions import LATEST, TRIM_HORIZON, is_position, key_of, parts_of
 
 AT_TIMESTAMP = "AT_TIMESTAMP"
-_STREAM_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
+STREAM_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 
 KNOWN = (
     "streamName",
@@ -152,7 +152,7 @@ def streams_of(names: str | None, arns: str | None, region: str | None) -> tuple
         raise OptionError("set exactly one of streamName and streamARN")
     if names:
         streams = tuple(Stream(name.strip()) for name in names.split(","))
-        if wrong := [stream.name for stream in streams if not _STREAM_NAME.fullmatch(stream.name)]:
+        if wrong := [stream.name for stream in streams if not STREAM_NAME.fullmatch(stream.name)]:
             raise OptionError(f"streamName {', '.join(map(repr, wrong))}: a name has letters, digits, '_', '-' and '.'")
     else:
         found, regions = [], set()

@@ -7,9 +7,10 @@ from pyspark_kinesis.batch_options import parse_batch
 from pyspark_kinesis.batch_reader import FilteringBatchReader, KinesisBatchReader
 from pyspark_kinesis.errors import OptionError
 from pyspark_kinesis.options import Options, parse
+from pyspark_kinesis.put_options import parse_put
 from pyspark_kinesis.rows import SCHEMA
 from pyspark_kinesis.stream_reader import StreamReader, store_of
-from pyspark_kinesis.writer import KinesisStreamWriter, KinesisWriter, parse_put
+from pyspark_kinesis.writer import KinesisStreamWriter, KinesisWriter
 
 try:
     from pyspark_kinesis.stream_reader_42 import AdmissionStreamReader as NewestStreamReader
@@ -43,10 +44,10 @@ class DefaultSource(DataSource):
     def writer(self, schema: StructType, overwrite: bool) -> DataSourceWriter:
         if overwrite:
             raise OptionError('a stream cannot be overwritten: use mode("append")')
-        return KinesisWriter(parse_put(self.options), schema)
+        return KinesisWriter(parse_put(self.options, schema))
 
     def streamWriter(self, schema: StructType, overwrite: bool) -> DataSourceStreamWriter:
-        return KinesisStreamWriter(parse_put(self.options), schema)
+        return KinesisStreamWriter(parse_put(self.options, schema))
 
     def _parsed(self) -> Options:
         options = parse(self.options)

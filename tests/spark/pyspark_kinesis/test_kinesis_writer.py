@@ -2,7 +2,6 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -17,21 +16,6 @@ def write(frame: DataFrame, stream: Stream, **options: str) -> None:
     writer.option("endpointUrl", stream.url).options(**options).save()
 
 
-def records(stream: Stream) -> list[dict[str, Any]]:
-    """All records of all shards, each shard's in order."""
-    found = []
-    for shard in stream.client.list_shards(StreamName=stream.name)["Shards"]:
-        arguments = {"StreamName": stream.name, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
-        iterator = stream.client.get_shard_iterator(**arguments)["ShardIterator"]
-        while True:
-            answer = stream.client.get_records(ShardIterator=iterator)
-            found += [{**record, "ShardId": shard["ShardId"]} for record in answer["Records"]]
-            if not answer["MillisBehindLatest"]:
-                break
-            iterator = answer["NextShardIterator"]
-    return found
-
-
 def numbered(spark: SparkSession, count: int, keys: int) -> DataFrame:
     return spark.range(count).select(
         F.col("id").cast("string").alias("data"), (F.col("id") % keys).cast("string").alias("partitionKey")
@@ -40,7 +24,7 @@ def numbered(spark: SparkSession, count: int, keys: int) -> DataFrame:
 
 def test_every_row_is_put_in_the_order_of_its_key(spark: SparkSession, stream: Stream) -> None:
     write(numbered(spark, 5000, 7).coalesce(1), stream)
-    found = records(stream)
+    found = stream.records()
     assert Counter(record["Data"] for record in found) == Counter(str(n).encode() for n in range(5000))
     for key in range(7):
         numbers = [int(record["Data"]) for record in found if record["PartitionKey"] == str(key)]
@@ -56,18 +40,18 @@ def test_throttled_records_are_put_again_until_all_are_in(spark: SparkSession, s
         write(numbered(spark, 3000, 50), stream, maxRecordsPerPut="100")
     finally:
         httpx.post(f"{stream.url}/_control/faults", json=[])
-    assert {record["Data"] for record in records(stream)} == {str(n).encode() for n in range(3000)}
+    assert {record["Data"] for record in stream.records()} == {str(n).encode() for n in range(3000)}
 
 
 def test_keys_are_optional_and_explicit_hash_keys_choose_the_shard(spark: SparkSession, stream: Stream) -> None:
     write(spark.range(200).select(F.col("id").cast("string").cast("binary").alias("data")), stream)
-    assert len({record["ShardId"] for record in records(stream)}) == 2, "random keys spread"
+    assert len({record["ShardId"] for record in stream.records()}) == 2, "random keys spread"
     top = str(2**128 - 1)
     frame = spark.range(20).select(
         F.lit("x").alias("data"), F.lit("same").alias("partitionKey"), F.lit(top).alias("explicitHashKey")
     )
     write(frame, stream)
-    shards = {record["ShardId"] for record in records(stream) if record["Data"] == b"x"}
+    shards = {record["ShardId"] for record in stream.records() if record["Data"] == b"x"}
     assert shards == {"shardId-000000000001"}
 
 
@@ -78,7 +62,7 @@ def test_keys_are_optional_and_explicit_hash_keys_choose_the_shard(spark: SparkS
         ({"data": "'x'", "partitionKey": "CAST(NULL AS STRING)"}, "no partitionKey"),
         ({"data": "'x'", "partitionKey": "''"}, "1 to 256"),
         ({"data": "repeat('x', 1048576)", "partitionKey": "'big'"}, "partitionKey 'big' has 1048579 bytes"),
-        ({"data": "'x'", "partitionKey": "'k'", "explicitHashKey": "'-1'"}, "no number below"),
+        ({"data": "'x'", "partitionKey": "'k'", "explicitHashKey": "'-1'"}, "no decimal number below"),
         ({"data": "'x'", "value": "1"}, "column value: the kinesis writer takes"),
         ({"partitionKey": "'k'"}, "no column data"),
         ({"data": "1"}, "column data is int"),
@@ -90,7 +74,7 @@ def test_bad_rows_and_columns_are_named_and_nothing_is_put(
     frame = spark.range(1).selectExpr(*(f"{expression} AS {name}" for name, expression in columns.items()))
     with pytest.raises(PySparkException, match=message):
         write(frame, stream)
-    assert not records(stream)
+    assert not stream.records()
 
 
 def test_what_makes_no_sense_is_refused(spark: SparkSession, stream: Stream) -> None:
@@ -99,6 +83,16 @@ def test_what_makes_no_sense_is_refused(spark: SparkSession, stream: Stream) -> 
         write(frame, stream, batchSize="5")
     with pytest.raises(PySparkException, match="cannot be overwritten"):
         frame.write.format("kinesis").mode("overwrite").option("streamName", stream.name).save()
+
+
+def test_rows_name_their_streams(spark: SparkSession, stream: Stream, kinesis_url: str) -> None:
+    other = Stream(kinesis_url)
+    other.client.create_stream(StreamName=other.name, ShardCount=1)
+    names = F.when(F.col("id") % 3 == 0, other.name).when(F.col("id") % 3 == 1, stream.name)
+    frame = spark.range(30).select(F.col("id").cast("string").alias("data"), names.alias("streamName"))
+    write(frame, stream)
+    assert {int(record["Data"]) for record in other.records()} == set(range(0, 30, 3))
+    assert {int(record["Data"]) for record in stream.records()} == set(range(30)) - set(range(0, 30, 3))
 
 
 def test_one_stream_is_copied_into_another_as_it_grows(
@@ -112,4 +106,4 @@ def test_one_stream_is_copied_into_another_as_it_grows(
     writer = rows.writeStream.format("kinesis").option("streamName", copy.name).option("endpointUrl", copy.url)
     query = writer.option("checkpointLocation", str(tmp_path / "checkpoint")).trigger(availableNow=True).start()
     assert query.awaitTermination(60)
-    assert Counter(record["Data"] for record in records(copy)) == Counter(stream.values)
+    assert Counter(record["Data"] for record in copy.records()) == Counter(stream.values)
