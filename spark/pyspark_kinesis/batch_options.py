@@ -41,8 +41,8 @@ class BatchOptions:
     """What a batch read asks for."""
 
     source: Options
-    # Records that arrived later are not wanted (epoch seconds); None: what has arrived when the read is planned.
-    until: float | None = None
+    # Records that arrived later are not wanted (epoch seconds); without ``ends``, nor are those since the planning.
+    until: float = math.inf
     # The last sequence number wanted of each shard (keys of positions.py); if given, other shards are not read.
     ends: Mapping[str, str] = field(default_factory=dict)
     # Take filters of the query, which Spark allows only with spark.sql.python.filterPushdown.enabled.
@@ -66,14 +66,18 @@ def parse_batch(options: Mapping[str, str]) -> BatchOptions:
     source = parse({**given, "ledgerLocation": "unused"})
     if source.starting_position == LATEST:
         raise OptionError(f"from {LATEST} on there is nothing to read yet: choose a startingPosition in the past")
-    until, ends = None, {}
+    until, ends = math.inf, {}
     if timestamp is not None:
         if position.upper() != LATEST:
             raise OptionError("endingPosition and endingTimestamp contradict each other: set one")
         # A record of the very millisecond is still wanted.
-        until = math.floor(float(at_iso_time("endingTimestamp", timestamp)[1:]) * 1000) / 1000
+        until = float(at_iso_time("endingTimestamp", timestamp)[1:])
+        if source.starting_position.startswith("@") and until < float(source.starting_position[1:]):
+            raise OptionError("endingTimestamp is before startingTimestamp: exchange them")
     elif position.upper() != LATEST:
         ends = named_positions("endingPosition", position, source.streams, LATEST)
+        if not ends:
+            raise OptionError("endingPosition names no shard, so there is nothing to read: name some, or leave it out")
         if not_numbers := [key for key, at in ends.items() if not at.isdigit()]:
             raise OptionError(f"endingPosition of {', '.join(not_numbers)}: sequence numbers, the last ones wanted")
     return BatchOptions(source, until, ends, pushdown)

@@ -1,5 +1,6 @@
 """``spark.read.format("kinesis")``: a stream between two points, for backfills and for looking into it."""
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,8 +24,9 @@ from pyspark_kinesis.batch_options import BatchOptions
 from pyspark_kinesis.client import KinesisClient, shared_client
 from pyspark_kinesis.cursor import MAX_RECORDS_A_CALL, Cursor
 from pyspark_kinesis.decoding import Records
+from pyspark_kinesis.errors import DataLossError
 from pyspark_kinesis.pace import Pace
-from pyspark_kinesis.positions import at_time, key_of, parts_of
+from pyspark_kinesis.positions import SHARD_END, Shard, at_time, named_but_unread, parts_of
 from pyspark_kinesis.rows import ARROW_SCHEMA, to_arrow
 
 _MAX_TASKS = 64
@@ -60,24 +62,28 @@ class KinesisBatchReader(DataSourceReader):
         self._streams: set[str] | None = None
         self._shards: set[str] | None = None
         self._since: float | None = None
-        self._until: float | None = options.until
+        self._until = options.until
 
     def partitions(self) -> list[SpanPartition]:
+        """The shards, packed into tasks. Raises DataLossError for shards that positions name and are gone."""
         client, source = self._client(), self._options.source
-        keys = [
-            key_of(stream.name, shard.shard_id)
+        shards = [
+            shard.of(stream.name)
             for stream in self._options.streams
             if self._streams is None or stream.name in self._streams
             for shard in client.shards(stream.arguments)
-            if self._shards is None or shard.shard_id in self._shards
         ]
+        self._check_named(shards)
         # Arrivals have milliseconds: a record of this very one is not later. After ListShards, so that the clock of the
-        # service is known.
-        until = math.ceil(client.now() * 1000) / 1000 if self._until is None else self._until
+        # service is known. A time to come would make each attempt read on to where the stream is by then.
+        now = math.ceil(client.now() * 1000) / 1000
+        until = self._until if self._options.ends else min(now, self._until)
         spans = [
-            ShardSpan(key, self._start(key), self._options.ends.get(key))
-            for key in keys
-            if not self._options.ends or key in self._options.ends
+            ShardSpan(shard.shard_id, start, self._options.ends.get(shard.shard_id))
+            for shard in shards
+            if (not self._options.ends or shard.shard_id in self._options.ends)
+            and (self._shards is None or parts_of(shard.shard_id)[1] in self._shards)
+            and not _begins_after(start := self._start(shard.shard_id), until)
         ]
         tasks = source.tasks or math.ceil(
             len(spans) / (source.shards_per_task or math.ceil(len(spans) / _MAX_TASKS) or 1)
@@ -98,10 +104,24 @@ class KinesisBatchReader(DataSourceReader):
             for records in _wanted(cursor, span, partition.until):
                 yield to_arrow(records, *parts_of(span.key), ARROW_SCHEMA)
 
+    def _check_named(self, shards: list[Shard]) -> None:
+        """Raise DataLossError, or warn, where shards that positions name are no longer listed."""
+        listed = {shard.shard_id for shard in shards}
+        streams = {parts_of(key)[0] for key in listed}
+        gone = [key for key in self._options.ends if key not in listed and parts_of(key)[0] in streams]
+        if gone := gone or named_but_unread(shards, self._options.source.named):
+            message = (
+                f"the positions name {', '.join(gone)}, which Kinesis does not list: its records have aged out, or it "
+                "never was"
+            )
+            if self._options.source.fail_on_data_loss:
+                raise DataLossError(f"{message}. Correct the positions, or set failOnDataLoss=false to read the rest")
+            logging.getLogger(__name__).warning("%s; reading the rest", message)
+
     def _start(self, key: str) -> str:
         source = self._options.source
         start = source.named.get(key, source.starting_position)
-        if self._since is None or start.isdigit():
+        if self._since is None or start.isdigit() or start == SHARD_END:
             return start
         since = at_time(self._since)
         return since if not start.startswith("@") or float(start[1:]) < self._since else start
@@ -134,9 +154,14 @@ class FilteringBatchReader(KinesisBatchReader):
             return
         moment = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
         if not isinstance(one, LessThan | LessThanOrEqual):
-            self._since = max(self._since or 0.0, moment)
+            self._since = moment if self._since is None else max(self._since, moment)
         if not isinstance(one, GreaterThan | GreaterThanOrEqual):
-            self._until = min(self._until or math.inf, moment)
+            self._until = min(self._until, moment)
+
+
+def _begins_after(start: str, until: float) -> bool:
+    """Whether nothing that follows a position can have arrived by a time."""
+    return start == SHARD_END or (start.startswith("@") and float(start[1:]) > until)
 
 
 def _wanted(cursor: Cursor, span: ShardSpan, until: float) -> Iterator[Records]:

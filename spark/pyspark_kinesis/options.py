@@ -10,7 +10,7 @@ from pyspark_kinesis.errors import OptionError
 from pyspark_kinesis.foreign import advice, is_secret
 from pyspark_kinesis.identity import DEFAULT as DEFAULT_IDENTITY
 from pyspark_kinesis.identity import Identity
-from pyspark_kinesis.positions import LATEST, TRIM_HORIZON, is_position, key_of, parts_of
+from pyspark_kinesis.positions import LATEST, TRIM_HORIZON, at_time, is_position, key_of, parts_of
 
 AT_TIMESTAMP = "AT_TIMESTAMP"
 STREAM_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
@@ -200,13 +200,13 @@ def _starting(position: str, timestamp: str | None, streams: tuple[Stream, ...])
 
 
 def at_iso_time(option: str, timestamp: str) -> str:
-    """The position of a time. Raises OptionError where it is none."""
+    """The position of a time, whole milliseconds as arrivals have them. Raises OptionError where it is none."""
     try:
         moment = datetime.fromisoformat(timestamp)
     except ValueError as error:
         raise OptionError(f"{option} {timestamp!r} is not ISO 8601, as 2026-01-31T12:00:00Z is") from error
     # A time without a zone is UTC: what it means must not depend on the machine.
-    return f"@{(moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp():.3f}"
+    return at_time((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def named_positions(option: str, text: str, streams: tuple[Stream, ...], words: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pyspark.sql.types import BinaryType, DataType, LongType, StringType, Struct
 
 from pyspark_kinesis import kpl
 from pyspark_kinesis.decoding import Records
+from pyspark_kinesis.errors import OptionError
 
 # Built here rather than parsed from DDL: Spark's planner process has no session to parse with.
 SCHEMA = StructType(
@@ -29,6 +30,12 @@ _ARROW_TYPES: dict[type[DataType], pa.DataType] = {
 }
 # What every version of Spark makes of SCHEMA; batches have to equal it exactly.
 ARROW_SCHEMA = pa.schema([pa.field(field.name, _ARROW_TYPES[type(field.dataType)]) for field in SCHEMA.fields])
+
+
+def check_schema(schema: StructType) -> None:
+    """Raise OptionError for a schema that a reader was given, unless it is SCHEMA."""
+    if schema.simpleString() != SCHEMA.simpleString():
+        raise OptionError(f"the kinesis source has a schema of its own, {SCHEMA.simpleString()}: drop .schema(…)")
 
 
 def to_arrow(records: Records, stream: str, shard_id: str, schema: pa.Schema) -> pa.RecordBatch:

@@ -8,7 +8,7 @@ from pyspark_kinesis.batch_reader import FilteringBatchReader, KinesisBatchReade
 from pyspark_kinesis.errors import OptionError
 from pyspark_kinesis.options import Options, parse
 from pyspark_kinesis.put_options import parse_put
-from pyspark_kinesis.rows import SCHEMA
+from pyspark_kinesis.rows import SCHEMA, check_schema
 from pyspark_kinesis.stream_reader import StreamReader, store_of
 from pyspark_kinesis.writer import KinesisStreamWriter, KinesisWriter
 
@@ -38,6 +38,7 @@ class DefaultSource(DataSource):
         return NewestStreamReader(self._parsed(), schema)
 
     def reader(self, schema: StructType) -> KinesisBatchReader:
+        check_schema(schema)
         options = parse_batch(self.options)
         return FilteringBatchReader(options) if options.filter_pushdown else KinesisBatchReader(options)
 

@@ -8,12 +8,11 @@ from pyspark.sql.datasource import DataSourceStreamReader, InputPartition
 from pyspark.sql.types import StructType
 
 from pyspark_kinesis.client import KinesisClient, shared_client
-from pyspark_kinesis.errors import OptionError
 from pyspark_kinesis.ledger import Ledger
 from pyspark_kinesis.options import Options
 from pyspark_kinesis.planner import Planner
 from pyspark_kinesis.reading import KinesisPartition, PartReader
-from pyspark_kinesis.rows import ARROW_SCHEMA, SCHEMA
+from pyspark_kinesis.rows import ARROW_SCHEMA, check_schema
 from pyspark_kinesis.stores import Store, open_store
 
 
@@ -25,8 +24,7 @@ class StreamReader(DataSourceStreamReader):
     """
 
     def __init__(self, options: Options, schema: StructType) -> None:
-        if schema.simpleString() != SCHEMA.simpleString():
-            raise OptionError(f"the kinesis source has a schema of its own, {SCHEMA.simpleString()}: drop .schema(…)")
+        check_schema(schema)
         self._options = options
         self._planner: Planner | None = None
 

@@ -67,8 +67,10 @@ def test_between_two_positions(spark: SparkSession, stream: Stream) -> None:
     assert {row.sequenceNumber for row in found.collect()} == set(numbers[4:9])
 
 
-def test_filters_narrow_what_is_read_and_change_no_answer(spark: SparkSession, stream: Stream) -> None:
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_filters_narrow_what_is_read_and_change_no_answer(spark: SparkSession, stream: Stream, zone: str) -> None:
     spark.conf.set("spark.sql.python.filterPushdown.enabled", "true")
+    spark.conf.set("spark.sql.session.timeZone", zone)
     try:
         stream.put(20)
         moment = datetime.fromisoformat(pause_a_millisecond())
@@ -81,6 +83,7 @@ def test_filters_narrow_what_is_read_and_change_no_answer(spark: SparkSession, s
         assert frame.where(f"streamName = '{stream.name}' AND shardId IN ('nope')").count() == 0
     finally:
         spark.conf.unset("spark.sql.python.filterPushdown.enabled")
+        spark.conf.set("spark.sql.session.timeZone", "UTC")
 
 
 def test_an_empty_stream_has_no_rows(spark: SparkSession, stream: Stream) -> None:
@@ -102,6 +105,12 @@ def test_what_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(PySparkException, match=message):
         batch(spark, stream, **wrong)
+
+
+def test_a_schema_of_the_users_own_is_refused(spark: SparkSession, stream: Stream) -> None:
+    reader = spark.read.format("kinesis").schema("data STRING").option("streamName", stream.name)
+    with pytest.raises(PySparkException, match=r"drop \.schema"):
+        reader.option("endpointUrl", stream.url).load().count()
 
 
 def test_a_stream_that_does_not_exist_is_an_error(spark: SparkSession, kinesis_url: str) -> None:
