@@ -36,7 +36,7 @@ class PutError(KinesisSourceError):
 
 @dataclass(frozen=True)
 class Put(WriterCommitMessage):
-    """What one task put: records, their bytes, and how many of them had to be put again because they were refused."""
+    """What one task put: records, their bytes, and how many were refused and put again, each time counted."""
 
     records: int
     bytes: int
@@ -83,64 +83,55 @@ class Putter:
         lanes: list[dict[str | None, list[_Record]]] = [{} for _ in range(self._options.requests_in_flight)]
         rows = batch.num_rows
         columns = {name: batch.column(name) for name in batch.schema.names}
+        streams = columns["streamName"].to_pylist() if "streamName" in columns else [None] * rows
+        hash_keys = columns["explicitHashKey"].to_pylist() if "explicitHashKey" in columns else [None] * rows
         if (keys := columns.get("partitionKey")) is None:
             keys = pa.array([f"{random.getrandbits(64):016x}" for _ in range(rows)], pa.string())
         data = columns["data"].cast(pa.large_binary())
-        streams = columns["streamName"].to_pylist() if "streamName" in columns else [None] * rows
-        hash_keys = columns["explicitHashKey"].to_pylist() if "explicitHashKey" in columns else [None] * rows
-        sizes = self._sizes(data, keys)
-        self._check_streams(streams, keys)
+        sizes = pc.add(pc.binary_length(data), pc.cast(pc.binary_length(keys), pa.int64()))
+        if wrong := self._bad_row(data, keys, sizes) or self._bad_stream(streams) or _bad_hash_key(hash_keys):
+            row, what = wrong
+            named = "partitionKey" in columns and keys[row].is_valid
+            who = f"the row of partitionKey {keys[row].as_py()[:60]!r}" if named else f"row {row} of an Arrow batch"
+            raise PutError(f"{who} {what}")
         for value, key, size, stream, hash_key in zip(
-            data.to_pylist(), keys.to_pylist(), sizes, streams, hash_keys, strict=True
+            data.to_pylist(), keys.to_pylist(), sizes.to_pylist(), streams, hash_keys, strict=True
         ):
             name = orjson.dumps(key)
             request = b'{"Data":"%b","PartitionKey":%b' % (b2a_base64(value, newline=False), name)
             if hash_key is not None:
-                if not _HASH_KEY.fullmatch(hash_key) or int(hash_key) >= _HASH_KEYS:
-                    raise PutError(
-                        f"explicitHashKey {hash_key[:60]!r} of partitionKey {key!r} is no decimal number below 2^128 "
-                        "without leading zeros: correct it, or leave it null, and the partition key decides"
-                    )
                 request += b',"ExplicitHashKey":"%b"' % hash_key.encode()
             lanes[crc32(name) % len(lanes)].setdefault(stream, []).append((request + b"}", size))
         return lanes
 
-    def _sizes(self, data: pa.Array, keys: pa.Array) -> list[int]:
-        """Each record's bytes as the API counts them. Raises PutError for the first row whose data or key is wrong."""
-        sizes = pc.add(pc.binary_length(data), pc.cast(pc.binary_length(keys), pa.int64()))
-        characters = pc.utf8_length(keys)
-        good = pc.and_(
-            pc.less_equal(sizes, self._options.record_bytes),
-            pc.and_(pc.greater(characters, 0), pc.less_equal(characters, _KEY_CHARACTERS)),
-        )
-        if (row := pc.index(pc.fill_null(good, False), False).as_py()) >= 0:
-            raise PutError(self._what_is_wrong(data[row].as_py(), keys[row].as_py(), sizes[row].as_py()))
-        return list(sizes.to_pylist())
-
-    def _what_is_wrong(self, value: bytes | None, key: str | None, size: int | None) -> str:
-        if key is None:
-            return "a row has no partitionKey: fill it, or drop the column, and random keys spread the rows"
-        if not 1 <= len(key) <= _KEY_CHARACTERS:
-            return (
-                f"partitionKey {key[:40]!r} has {len(key)} characters; Kinesis takes 1 to {_KEY_CHARACTERS}: shorten it"
-            )
-        if value is None:
-            return f"the row of partitionKey {key!r} has no data: filter such rows out, or encode what they mean"
-        return (
-            f"the row of partitionKey {key!r} has {size} bytes with its key, and maxRecordBytes is "
-            f"{self._options.record_bytes}: keep large data elsewhere and put a reference, or raise the option where "
-            "the stream allows larger records"
+    def _bad_row(self, data: pa.Array, keys: pa.Array, sizes: pa.Array) -> tuple[int, str] | None:
+        """The first row whose data or key is wrong, and what is."""
+        most, characters = self._options.record_bytes, pc.utf8_length(keys)
+        short = pc.and_(pc.greater(characters, 0), pc.less_equal(characters, _KEY_CHARACTERS))
+        good = pc.fill_null(pc.and_(pc.less_equal(sizes, most), short), False)
+        row = pc.index(good, False).as_py()
+        if row < 0:
+            return None
+        if not keys[row].is_valid:
+            return row, "has no partitionKey: fill it, or drop the column, and random keys spread the rows"
+        if not short[row].as_py():
+            return row, f"has a key of {characters[row]} characters; Kinesis takes 1 to {_KEY_CHARACTERS}: shorten it"
+        if not data[row].is_valid:
+            return row, "has no data: filter such rows out, or encode what they mean"
+        return row, (
+            f"has {sizes[row]} bytes with its key, and maxRecordBytes is {most}: keep large data elsewhere and put a "
+            "reference, or raise the option where the stream allows larger records"
         )
 
-    def _check_streams(self, streams: list[str | None], keys: pa.Array) -> None:
+    def _bad_stream(self, streams: list[str | None]) -> tuple[int, str] | None:
         for name in set(streams):
             if name is None and self._options.stream is None:
-                wrong = "has no streamName: fill it, or set the option streamName, which nulls then stand for"
-            elif name is not None and not STREAM_NAME.fullmatch(name):
-                wrong = f"has the streamName {name!r}: a name has 1 to 128 letters, digits, '_', '-' and '.'"
-            else:
-                continue
-            raise PutError(f"the row of partitionKey {keys[streams.index(name)].as_py()!r} {wrong}")
+                what = "has no streamName: fill it, or set the option streamName, which nulls then stand for"
+                return streams.index(name), what
+            if name is not None and not STREAM_NAME.fullmatch(name):
+                what = f"has the streamName {name[:140]!r}: a name has 1 to 128 letters, digits, '_', '-' and '.'"
+                return streams.index(name), what
+        return None
 
     def _put_lane(self, lane: dict[str | None, list[_Record]]) -> None:
         try:
@@ -215,3 +206,13 @@ class Putter:
             f"{number} records were still refused by {stream.name} after {self._options.patience_seconds:g} s "
             f"({code}: {refusal.get('ErrorMessage', '')}): {remedy}. What was put stays, and a retry puts it again"
         )
+
+
+def _bad_hash_key(hash_keys: list[str | None]) -> tuple[int, str] | None:
+    for row, hash_key in enumerate(hash_keys):
+        if hash_key is not None and (not _HASH_KEY.fullmatch(hash_key) or int(hash_key) >= _HASH_KEYS):
+            return row, (
+                f"has the explicitHashKey {hash_key[:60]!r}, which is no decimal number below 2^128 without leading "
+                "zeros: correct it, or leave it null, and the partition key decides"
+            )
+    return None

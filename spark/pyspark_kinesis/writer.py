@@ -28,7 +28,7 @@ class _Writing:
         done = [message for message in messages if isinstance(message, Put)]
         log_to_stderr()  # Spark commits in a process of its own
         logging.getLogger(__name__).info(
-            "%s: %d records, %d bytes into %s by %d tasks, %d refused at first", how, sum(p.records for p in done),
+            "%s: %d records, %d bytes into %s by %d tasks, %d refusals", how, sum(p.records for p in done),
             sum(p.bytes for p in done), self._options.stream.name if self._options.stream else "several streams",
             len(done), sum(p.retried for p in done),
         )  # fmt: skip

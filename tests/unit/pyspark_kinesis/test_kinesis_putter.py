@@ -112,11 +112,11 @@ def test_calls_that_fail_as_a_whole_are_made_again(kinesis_url: str, kind: str) 
     ("bad", "message"),
     [
         ({"data": None}, "partitionKey 'k' has no data: filter"),
-        ({"partitionKey": None}, "no partitionKey: fill it"),
-        ({"partitionKey": ""}, "0 characters; Kinesis takes 1 to 256"),
+        ({"partitionKey": None}, "row 600 of an Arrow batch has no partitionKey: fill it"),
+        ({"partitionKey": ""}, "'' has a key of 0 characters; Kinesis takes 1 to 256"),
         ({"partitionKey": "ä" * 257}, "257 characters"),
         ({"data": b"." * 2**20}, "partitionKey 'k' has 1048577 bytes with its key, and maxRecordBytes is 1048576"),
-        ({"explicitHashKey": "9" * 5000}, "partitionKey 'k' is no decimal number below"),
+        ({"explicitHashKey": "9" * 5000}, "partitionKey 'k' has the explicitHashKey '9+', which is no decimal"),
         ({"explicitHashKey": str(2**128)}, "no decimal number below"),
         ({"explicitHashKey": "007"}, "without leading zeros"),
         ({"explicitHashKey": "٣"}, "no decimal number below"),
@@ -133,6 +133,12 @@ def test_a_bad_row_is_named_and_nothing_of_its_batch_is_put(
     with pytest.raises(KinesisSourceError, match=message):
         put(stream, batch)
     assert not stream.records()
+
+
+def test_a_bad_row_without_a_key_of_its_own_is_counted(kinesis_url: str) -> None:
+    batch = pa.record_batch({"data": pa.array([b"x", None], pa.binary())})
+    with pytest.raises(KinesisSourceError, match=r"^row 1 of an Arrow batch has no data"):
+        put(new_stream(kinesis_url), batch)
 
 
 def test_a_record_as_large_as_allowed_and_a_key_as_long_are_put(kinesis_url: str) -> None:
