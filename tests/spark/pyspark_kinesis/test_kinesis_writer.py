@@ -9,6 +9,7 @@ from kinesis_streams import Stream
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.streaming import StreamingQuery
 
 
 def write(frame: DataFrame, stream: Stream, **options: str) -> None:
@@ -95,15 +96,30 @@ def test_rows_name_their_streams(spark: SparkSession, stream: Stream, kinesis_ur
     assert {int(record["Data"]) for record in stream.records()} == set(range(30)) - set(range(0, 30, 3))
 
 
-def test_one_stream_is_copied_into_another_as_it_grows(
-    spark: SparkSession, stream: Stream, kinesis_url: str, tmp_path: Path
-) -> None:
-    copy = Stream(kinesis_url)
+def copying(spark: SparkSession, stream: Stream, copy: Stream, folder: Path) -> StreamingQuery:
+    """A query that puts what the one stream has into the other."""
+    reader = spark.readStream.format("kinesis").option("streamName", stream.name).option("endpointUrl", stream.url)
+    rows = reader.option("ledgerLocation", str(folder / "ledger")).load().select("data", "partitionKey")
+    writer = rows.writeStream.format("kinesis").option("streamName", copy.name).option("endpointUrl", copy.url)
+    return writer.option("checkpointLocation", str(folder / "checkpoint")).trigger(availableNow=True).start()
+
+
+def test_one_stream_is_copied_into_another(spark: SparkSession, stream: Stream, tmp_path: Path) -> None:
+    copy = Stream(stream.url)
     copy.client.create_stream(StreamName=copy.name, ShardCount=1)
     stream.put(500)
-    reader = spark.readStream.format("kinesis").option("streamName", stream.name).option("endpointUrl", stream.url)
-    rows = reader.option("ledgerLocation", str(tmp_path / "ledger")).load().select("data", "partitionKey")
-    writer = rows.writeStream.format("kinesis").option("streamName", copy.name).option("endpointUrl", copy.url)
-    query = writer.option("checkpointLocation", str(tmp_path / "checkpoint")).trigger(availableNow=True).start()
-    assert query.awaitTermination(60)
+    assert copying(spark, stream, copy, tmp_path).awaitTermination(60)
+    assert Counter(record["Data"] for record in copy.records()) == Counter(stream.values)
+
+
+def test_a_query_that_could_not_put_its_batch_puts_all_of_it_when_restarted(
+    spark: SparkSession, stream: Stream, tmp_path: Path
+) -> None:
+    copy = Stream(stream.url)
+    stream.put(200)
+    with pytest.raises(PySparkException, match="create it, or correct"):
+        copying(spark, stream, copy, tmp_path).awaitTermination(60)
+    stream.put(100)
+    copy.client.create_stream(StreamName=copy.name, ShardCount=1)
+    assert copying(spark, stream, copy, tmp_path).awaitTermination(60)
     assert Counter(record["Data"] for record in copy.records()) == Counter(stream.values)
