@@ -67,17 +67,14 @@ class KinesisBatchReader(DataSourceReader):
     def partitions(self) -> list[SpanPartition]:
         """The shards, packed into tasks. Raises DataLossError for shards that positions name and are gone."""
         client, source = self._client(), self._options.source
-        shards = [
-            shard.of(stream.name)
-            for stream in self._options.streams
-            if self._streams is None or stream.name in self._streams
-            for shard in client.shards(stream.arguments)
-        ]
-        self._check_named(shards)
-        # Arrivals have milliseconds: a record of this very one is not later. After ListShards, so that the clock of the
-        # service is known. A time to come would make each attempt read on to where the stream is by then.
+        self._listed(client)  # from its answer, the client knows the service's clock
+        # Arrivals have milliseconds: a record of this very one is not later. A time to come would make each attempt
+        # read on to where the stream is by then.
         now = math.ceil(client.now() * 1000) / 1000
         until = self._until if self._options.ends else min(now, self._until)
+        # After the time: what arrived by then is in a shard that was there by then.
+        shards = self._listed(client)
+        self._check_named(shards)
         spans = [
             ShardSpan(shard.shard_id, start, self._options.ends.get(shard.shard_id))
             for shard in shards
@@ -103,6 +100,14 @@ class KinesisBatchReader(DataSourceReader):
                 cursor.continue_at(iterator)
             for records in _wanted(cursor, span, partition.until):
                 yield to_arrow(records, *parts_of(span.key), ARROW_SCHEMA)
+
+    def _listed(self, client: KinesisClient) -> list[Shard]:
+        return [
+            shard.of(stream.name)
+            for stream in self._options.streams
+            if self._streams is None or stream.name in self._streams
+            for shard in client.shards(stream.arguments)
+        ]
 
     def _check_named(self, shards: list[Shard]) -> None:
         """Raise DataLossError, or warn, where shards that positions name are no longer listed."""

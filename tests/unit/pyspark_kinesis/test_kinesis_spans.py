@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from urllib.request import urlopen
 
@@ -13,7 +13,9 @@ from pyspark.sql.datasource import EqualTo, Filter, GreaterThan, GreaterThanOrEq
 from kinesis_emulator import running_emulator
 from pyspark_kinesis.batch_options import parse_batch
 from pyspark_kinesis.batch_reader import FilteringBatchReader, SpanPartition
+from pyspark_kinesis.client import KinesisClient
 from pyspark_kinesis.errors import DataLossError, OptionError
+from pyspark_kinesis.positions import Shard
 
 FIRST, SECOND = "shardId-000000000000", "shardId-000000000001"
 
@@ -89,6 +91,31 @@ def test_shards_that_were_closed_are_read_to_their_ends(kinesis_url: str) -> Non
     partitions = of.partitions()
     assert len(partitions) == len(stream.client.list_shards(StreamName=stream.name)["Shards"]), "a task for each"
     assert sorted(read(of, partitions)) == sorted(stream.values)
+
+
+class Resharding(KinesisClient):
+    """A client behind whose back the stream is resharded and written to, after each time that it lists the shards."""
+
+    stream: Stream
+    numbers: Iterator[int]
+
+    def shards(self, stream: dict[str, str]) -> list[Shard]:
+        listed = super().shards(stream)
+        self.stream.resize(next(self.numbers))
+        self.stream.put(10)
+        return listed
+
+
+def test_a_reshard_while_it_is_planned_loses_nothing(kinesis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = new_stream(kinesis_url)
+    stream.put(10)
+    client = Resharding("us-east-1", kinesis_url)
+    client.stream, client.numbers = stream, iter((4, 8, 16))
+    of = reader(stream)
+    monkeypatch.setattr(of, "_client", lambda: client)
+    partitions = of.partitions()
+    until = partitions[0].until * 1000
+    assert sorted(read(of, partitions)) == sorted(value for value, at in arrivals(stream).items() if at <= until)
 
 
 def test_a_shard_is_handed_on_page_by_page(kinesis_url: str) -> None:
