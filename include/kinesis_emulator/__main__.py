@@ -3,12 +3,13 @@
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from aiohttp import web
 
 from kinesis_emulator.api import Options
+from kinesis_emulator.journal import DataFolderError
 from kinesis_emulator.server import Server
 
 
@@ -21,6 +22,9 @@ def serve(
     create_milliseconds: Annotated[int, typer.Option(help="How long a stream is CREATING.")] = 20,
     iterator_seconds: Annotated[float, typer.Option(help="How long a shard iterator is valid.")] = 300,
     hour_seconds: Annotated[float, typer.Option(help="How long an hour of the retention period lasts.")] = 3600,
+    subscription_seconds: Annotated[float, typer.Option(help="How long SubscribeToShard pushes.")] = 300,
+    takeover_seconds: Annotated[float, typer.Option(help="How long a subscription cannot be taken over.")] = 5,
+    heartbeat_seconds: Annotated[float, typer.Option(help="Time between empty events to an idle subscriber.")] = 5,
     max_record_bytes: Annotated[int, typer.Option(help="Largest record, data and partition key.")] = 1024 * 1024,
     access_key: Annotated[str | None, typer.Option(help="Refuse requests signed with another access key id.")] = None,
     secret_key: Annotated[str | None, typer.Option(help="With --access-key: check signatures, too.")] = None,
@@ -31,26 +35,30 @@ def serve(
         create_milliseconds=create_milliseconds,
         iterator_seconds=iterator_seconds,
         hour_seconds=hour_seconds,
+        subscription_seconds=subscription_seconds,
+        takeover_seconds=takeover_seconds,
+        heartbeat_seconds=heartbeat_seconds,
         max_record_bytes=max_record_bytes,
         limits=limits,
         access_key=access_key,
         secret_key=secret_key,
         data_dir=data_dir,
     )
+    if not 0 <= port <= 65535:
+        _fail(f"port {port} does not exist; choose --port from 0 (any free one) to 65535")
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
     except OSError as error:
-        typer.echo(
-            f"error: {host}:{port} cannot be bound ({error.strerror}); end what listens there, or choose --port",
-            err=True,
-        )
-        raise typer.Exit(1) from error
+        _fail(f"{host}:{port} cannot be bound ({error.strerror}); end what listens there, or choose --port")
     # Before the endpoint is told: aiohttp listens after its start-up hooks, and a quick client would be refused.
     listener.listen(128)
     endpoint = f"http://{host}:{listener.getsockname()[1]}"
-    application = Server(options).application()
+    try:
+        application = Server(options).application()
+    except DataFolderError as error:
+        _fail(str(error))
 
     async def ready(_: web.Application) -> None:
         typer.echo(endpoint)
@@ -59,6 +67,11 @@ def serve(
     application.on_startup.append(ready)
     # aiohttp turns SIGINT and SIGTERM into a graceful end.
     web.run_app(application, sock=listener, print=lambda *_: None, shutdown_timeout=1, access_log=None)
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(1)
 
 
 def main() -> None:

@@ -3,47 +3,40 @@
 import base64
 import hashlib
 from bisect import bisect_left, bisect_right
-from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import orjson
 
-from kinesis_emulator.errors import KinesisError, invalid, not_found, throttled
+from kinesis_emulator.errors import KinesisError, invalid, not_found
+from kinesis_emulator.limits import ShardLimits
 
 MAX_HASH_KEY = 2**128 - 1
 _FIRST_SEQUENCE_NUMBER = 495 * 10**53
 MAX_RESPONSE_BYTES = 10 * 1024 * 1024
 MAX_RECORDS = 10_000
-READ_CALLS_PER_SECOND = 5
-READ_BYTES_PER_SECOND = 2 * 1024 * 1024
-WRITE_RECORDS_PER_SECOND = 1000
-WRITE_BYTES_PER_SECOND = 1024 * 1024
 
 
-class RateWindow:
-    """What was used within the last second."""
+@dataclass(frozen=True)
+class Consumer:
+    """A registered consumer of a stream."""
 
-    def __init__(self) -> None:
-        self._uses: deque[tuple[float, int]] = deque()
-        self._total = 0
+    name: str
+    arn: str
+    created_seconds: int
+    active_ms: float
 
-    def would_exceed(self, now: float, amount: int, limit: int) -> bool:
-        """Whether ``amount`` more at ``now`` (seconds) would go beyond ``limit`` a second."""
-        while self._uses and self._uses[0][0] <= now - 1:
-            self._total -= self._uses.popleft()[1]
-        return self._total + amount > limit
-
-    def use(self, now: float, amount: int) -> None:
-        """Account for a use."""
-        self._uses.append((now, amount))
-        self._total += amount
+    def status(self, now_ms: float) -> str:
+        """CREATING until its time has come, then ACTIVE."""
+        return "CREATING" if now_ms < self.active_ms else "ACTIVE"
 
 
 @dataclass
 class Shard:
     """A shard with its records: parallel lists, in order of sequence number and of arrival (milliseconds).
 
-    A record's index counts from the shard's first record ever; the first ``trimmed`` ones have aged out.
+    ``fragments`` are the records as answers show them; ``data_ends`` the bytes of data from the shard's first record
+    ever through each. A record's index counts from that first one, too; the first ``trimmed`` ones have aged out.
     """
 
     shard_id: str
@@ -59,11 +52,12 @@ class Shard:
     sequences: list[int] = field(default_factory=list)
     arrivals_ms: list[float] = field(default_factory=list)
     fragments: list[bytes] = field(default_factory=list)
+    data_ends: list[int] = field(default_factory=list)
     trimmed: int = 0
-    write_records: RateWindow = field(default_factory=RateWindow)
-    write_bytes: RateWindow = field(default_factory=RateWindow)
-    read_calls: RateWindow = field(default_factory=RateWindow)
-    read_bytes: RateWindow = field(default_factory=RateWindow)
+    trimmed_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.limits = ShardLimits(self.shard_id)
 
     @property
     def open(self) -> bool:
@@ -103,17 +97,21 @@ class Shard:
         """Index of the first record that arrived at or after a time."""
         return self.trimmed + bisect_left(self.arrivals_ms, milliseconds)
 
-    def read(self, index: int, limit: int) -> tuple[list[bytes], int]:
-        """At most ``limit`` records and 10 MiB from an index on (or from the oldest left), and the index after them."""
-        start = max(0, index - self.trimmed)
-        fragments = self.fragments[start : start + limit]
-        size = 0
-        for taken, fragment in enumerate(fragments):
-            size += len(fragment)
-            if size > MAX_RESPONSE_BYTES and taken:
-                fragments = fragments[:taken]
-                break
-        return fragments, self.trimmed + start + len(fragments)
+    def sequence_before(self, index: int) -> int:
+        """Sequence number of the record before an index."""
+        return self.sequences[index - 1 - self.trimmed]
+
+    def read(self, index: int, limit: int, max_bytes: int) -> tuple[list[bytes], int, int]:
+        """Records from an index on (or from the oldest left), the index after them, and their bytes of data.
+
+        They are at most ``limit`` and ``max_bytes``; a first one that is larger comes alone.
+        """
+        start = min(max(0, index - self.trimmed), len(self.fragments))
+        before = self.data_ends[start - 1] if start else self.trimmed_bytes
+        fitting = bisect_right(self.data_ends, before + max_bytes, start)
+        stop = min(max(fitting, start + 1), start + limit, len(self.fragments))
+        size = self.data_ends[stop - 1] - before if stop > start else 0
+        return self.fragments[start:stop], self.trimmed + stop, size
 
     def behind_ms(self, index: int, now_ms: float) -> int:
         """How long ago the record at an index arrived, at least 1; 0 where there is none yet."""
@@ -123,7 +121,8 @@ class Shard:
         """Forget the records that arrived before a time."""
         count = bisect_left(self.arrivals_ms, horizon_ms)
         if count:
-            del self.sequences[:count], self.arrivals_ms[:count], self.fragments[:count]
+            self.trimmed_bytes = self.data_ends[count - 1]
+            del self.sequences[:count], self.arrivals_ms[:count], self.fragments[:count], self.data_ends[:count]
             self.trimmed += count
 
 
@@ -131,13 +130,24 @@ class Stream:
     """A stream. Sequence numbers grow over the whole stream, so children begin above their parents' end."""
 
     def __init__(
-        self, name: str, arn: str, shards: int, created_ms: float, active_ms: float, mode: str = "PROVISIONED"
+        self,
+        name: str,
+        arn: str,
+        shards: int,
+        created_ms: float,
+        active_ms: float,
+        mode: str = "PROVISIONED",
+        generation: int = 0,
     ) -> None:
         self.name = name
         self.arn = arn
         self.created_ms = created_ms
         self.active_ms = active_ms
         self.mode = mode
+        self.generation = generation
+        self.deleted = False
+        self.consumers: dict[str, Consumer] = {}
+        self.watchers: dict[str, set[Callable[[], None]]] = {}
         self.retention_hours = 24
         self.hour_ms = 3_600_000.0
         self.tags: dict[str, str] = {}
@@ -164,6 +174,17 @@ class Stream:
     def next_sequence(self) -> int:
         """The sequence number of the next record."""
         return self._sequence + 1
+
+    @property
+    def latest_sequence(self) -> int:
+        """The greatest sequence number so far; whatever comes, in any shard, has a greater one."""
+        return self._sequence
+
+    def wake(self, shard_ids: Iterable[str] | None = None) -> None:
+        """Call the watchers of some shards, or of all."""
+        for shard_id in tuple(self.watchers if shard_ids is None else shard_ids):
+            for watcher in self.watchers.get(shard_id, ()):
+                watcher()
 
     def shard(self, shard_id: str) -> Shard:
         """A shard by its id; raises ResourceNotFoundException."""
@@ -192,6 +213,8 @@ class Stream:
         shard.sequences.append(self._sequence)
         shard.arrivals_ms.append(arrival)
         shard.fragments.append(fragment)
+        before = shard.data_ends[-1] if shard.data_ends else shard.trimmed_bytes
+        shard.data_ends.append(before + len(data) // 4 * 3 - data.count("=", -2))
         return self._sequence
 
     def split(self, shard_id: str, new_start: int, now_ms: float) -> None:
@@ -214,14 +237,21 @@ class Stream:
         self._add(low, high, now_ms, first, second)
 
     def resize(self, target: int, now_ms: float) -> None:
-        """Split and merge uniformly until ``target`` shards are open (doubling and halving, as the API does)."""
-        while len(self._open) < target:
-            widest = max(self._open, key=lambda s: s.end_hash - s.start_hash)
-            self.split(widest.shard_id, (widest.start_hash + widest.end_hash + 1) // 2, now_ms)
-        while len(self._open) > target:
-            pairs = zip(self._open, self._open[1:], strict=False)
-            left, right = min(pairs, key=lambda p: p[1].end_hash - p[0].start_hash)
-            self.merge(left.shard_id, right.shard_id, now_ms)
+        """Split and merge until ``target`` shards of equal hash ranges are open; some that it makes are short-lived.
+
+        Ranges that differ from equal ones by no more than rounding are left as they are.
+        """
+        width = (MAX_HASH_KEY + 1) // target
+        bounds = []
+        for wanted in (n * width for n in range(1, target)):
+            at = bisect_right(self._starts, wanted) - 1
+            near = [start for start in self._starts[at : at + 2] if abs(start - wanted) <= target]
+            bounds.append(near[0] if near else wanted)
+            if not near:
+                self.split(self._open[at].shard_id, wanted, now_ms)
+        for start in sorted(set(self._starts[1:]).difference(bounds)):
+            at = self._starts.index(start)
+            self.merge(self._open[at - 1].shard_id, self._open[at].shard_id, now_ms)
 
     def _closing(self, shard_id: str) -> Shard:
         shard = self.shard(shard_id)
@@ -234,6 +264,7 @@ class Stream:
         shard.end_sequence = self._sequence
         shard.closed_ms = now_ms
         self._reindex()
+        self.wake((shard.shard_id,))
 
     def horizon_ms(self, now_ms: float) -> float:
         """The oldest time of which the stream knows anything."""
@@ -287,25 +318,6 @@ class Stream:
     def _reindex(self) -> None:
         self._open = sorted((s for s in self.shards.values() if s.open), key=lambda s: s.start_hash)
         self._starts = [shard.start_hash for shard in self._open]
-
-
-def check_write(shard: Shard, size: int, now: float) -> None:
-    """Raise ProvisionedThroughputExceededException beyond 1 MiB/s or 1,000 records/s (Kinesis quotas page)."""
-    if shard.write_records.would_exceed(now, 1, WRITE_RECORDS_PER_SECOND) or shard.write_bytes.would_exceed(
-        now, size, WRITE_BYTES_PER_SECOND
-    ):
-        raise throttled(shard.shard_id)
-    shard.write_records.use(now, 1)
-    shard.write_bytes.use(now, size)
-
-
-def check_read(shard: Shard, now: float) -> None:
-    """Raise ProvisionedThroughputExceededException beyond 5 calls/s or 2 MiB/s (Kinesis quotas page)."""
-    if shard.read_calls.would_exceed(now, 1, READ_CALLS_PER_SECOND) or shard.read_bytes.would_exceed(
-        now, 0, READ_BYTES_PER_SECOND
-    ):
-        raise throttled(shard.shard_id)
-    shard.read_calls.use(now, 1)
 
 
 def base64_size(text: str) -> int:

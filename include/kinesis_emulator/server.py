@@ -1,54 +1,35 @@
-"""The HTTP side: AWS JSON 1.1 over aiohttp, injected faults and counters."""
+"""The HTTP side: AWS JSON 1.1 over aiohttp, event streams, injected faults and counters."""
 
 import asyncio
-import random
 from collections import Counter
-from dataclasses import dataclass
+from contextlib import aclosing
 
 import orjson
 from aiohttp import web
-from pydantic import BaseModel, Field
 
 from kinesis_emulator.api import Kinesis, Options
 from kinesis_emulator.errors import KinesisError
+from kinesis_emulator.eventstream import CONTENT_TYPE
+from kinesis_emulator.faults import Fault, Faults
+from kinesis_emulator.subscriptions import INITIAL_RESPONSE, Subscription
 
 _JSON = "application/x-amz-json-1.1"
-
-
-class Fault(BaseModel):
-    """A fault to inject: into the next ``calls`` calls of an operation, or into each with a probability."""
-
-    operation: str
-    kind: str = Field(pattern="^(throttle|error|hang|close|expire)$")
-    calls: int | None = None
-    probability: float = Field(default=1.0, ge=0, le=1)
-    seed: int = 0
-    seconds: float = 30.0
-
-
-@dataclass
-class _Armed:
-    fault: Fault
-    left: int | None
-    randomness: random.Random
-
-    def strikes(self, operation: str) -> bool:
-        if self.fault.operation not in (operation, "*") or self.left == 0:
-            return False
-        if self.randomness.random() >= self.fault.probability:
-            return False
-        if self.left is not None:
-            self.left -= 1
-        return True
+_TARGET = "Kinesis_20131202"
+_SUBSCRIBE = "SubscribeToShard"
 
 
 class Server:
-    """An aiohttp application around the emulator's state."""
+    """An aiohttp application around the emulator's state.
+
+    Raises:
+        DataFolderError: the data folder cannot be used.
+    """
 
     def __init__(self, options: Options) -> None:
         self._kinesis = Kinesis(options)
         self._options = options
-        self._faults: list[_Armed] = []
+        self._known = {*self._kinesis.operations, _SUBSCRIBE}
+        self._faults = Faults(self._known)
         self._calls: Counter[str] = Counter()
 
     def application(self) -> web.Application:
@@ -57,36 +38,66 @@ class Server:
         application.router.add_post("/", self._call)
         application.router.add_post("/_control/faults", self._set_faults)
         application.router.add_get("/_control/stats", self._stats)
+        application.on_shutdown.append(self._close)
         return application
 
     async def _call(self, request: web.Request) -> web.StreamResponse:
-        operation = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
-        self._calls[operation] += 1
+        target, _, operation = request.headers.get("X-Amz-Target", "").rpartition(".")
         try:
             body = await request.read()
+            if target != _TARGET or operation not in self._known:
+                what = f"{target}.{operation}" if target else "a request without X-Amz-Target"
+                raise KinesisError("UnknownOperationException", f"{what} is not supported")
+            self._calls[operation] += 1
             self._authorise(request, body)
-            fault = next((armed.fault for armed in self._faults if armed.strikes(operation)), None)
+            fault = self._faults.strike(operation)
             if fault is not None:
                 await self._fail(fault)
-            handler = self._kinesis.operations.get(operation)
-            if handler is None:
-                raise KinesisError("UnknownOperationException", f"{operation or 'no operation'} is not supported")
-            answer = handler(_parsed(body))
+            cut = fault is not None and fault.kind == "close"
+            if operation == _SUBSCRIBE:
+                return await self._push(request, self._kinesis.subscriptions.subscribe(_parsed(body)), cut)
+            answer = self._kinesis.operations[operation](_parsed(body))
             payload = answer if isinstance(answer, bytes) else orjson.dumps(answer)
-            if fault is not None and fault.kind == "close":
-                return await _cut(request, payload)
-            return web.Response(body=payload, content_type=_JSON)
+            return await _cut(request, payload) if cut else web.Response(body=payload, content_type=_JSON)
         except KinesisError as error:
-            payload = orjson.dumps({"__type": error.code, "message": str(error)})
-            return web.Response(status=error.status, body=payload, content_type=_JSON)
+            return _refused(error)
         except OSError as error:
-            payload = orjson.dumps(
-                {"__type": "InternalFailure", "message": f"nothing was stored: {error}; free the disk"}
-            )
-            return web.Response(status=500, body=payload, content_type=_JSON)
+            return _refused(KinesisError("InternalFailure", f"nothing was stored: {error}; free the disk", 500))
         except (KeyError, TypeError, ValueError) as error:
-            payload = orjson.dumps({"__type": "ValidationException", "message": f"malformed request: {error!r}"})
-            return web.Response(status=400, body=payload, content_type=_JSON)
+            return _refused(KinesisError("ValidationException", f"malformed request: {error!r}"))
+
+    async def _push(self, request: web.Request, subscription: Subscription, cut: bool) -> web.StreamResponse:
+        """Stream a subscription until it ends, its time is up or its reader is gone; ``cut``: break off in an event."""
+        response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE})
+        response.enable_chunked_encoding()
+        by_reader = True
+        try:
+            await response.prepare(request)
+            try:
+                # Around the writes, too: a reader that takes nothing must not outlive its subscription.
+                async with (
+                    asyncio.timeout(self._options.subscription_seconds),
+                    aclosing(subscription.messages()) as messages,
+                ):
+                    async for message in messages:
+                        if cut and message != INITIAL_RESPONSE:
+                            await response.write(message[: len(message) // 2])
+                            break
+                        await response.write(message)
+            except TimeoutError:
+                pass
+            by_reader = False
+            if not cut:
+                async with asyncio.timeout(1):
+                    await response.write_eof()
+                return response
+        except (ConnectionError, TimeoutError):
+            pass
+        finally:
+            self._kinesis.subscriptions.finish(subscription, by_reader)
+        if request.transport is not None:
+            request.transport.close()
+        return response
 
     def _authorise(self, request: web.Request, body: bytes) -> None:
         expected = self._options.access_key
@@ -110,18 +121,25 @@ class Server:
                 await asyncio.sleep(fault.seconds)
 
     async def _set_faults(self, request: web.Request) -> web.Response:
-        faults = [Fault.model_validate(item) for item in orjson.loads(await request.read())]
-        self._faults = [_Armed(fault, fault.calls, random.Random(fault.seed)) for fault in faults]
-        return web.json_response({"faults": len(faults)})
+        try:
+            return web.json_response({"faults": self._faults.set(await request.read())})
+        except KinesisError as error:
+            return _refused(error)
 
     async def _stats(self, _: web.Request) -> web.Response:
+        state = self._kinesis.state
+        counts = {"records_in": state.records_in, "records_out": state.records_out}
         return web.json_response(
-            {
-                "calls": dict(self._calls),
-                "records_in": self._kinesis.records_in,
-                "records_out": self._kinesis.records_out,
-            }
+            {"calls": dict(self._calls), **counts, "subscriptions": self._kinesis.subscriptions.active}
         )
+
+    async def _close(self, _: web.Application) -> None:
+        self._kinesis.close()
+
+
+def _refused(error: KinesisError) -> web.Response:
+    payload = orjson.dumps({"__type": error.code, "message": str(error)})
+    return web.Response(status=error.status, body=payload, content_type=_JSON)
 
 
 def _parsed(body: bytes) -> dict[str, object]:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.request import urlopen
 
 import boto3
 import typer
@@ -140,6 +141,44 @@ class Bench:
         query.stop()
         return seconds[5:], phases[5:]
 
+    def at_a_rate(self, client: Any, per_second: int, seconds: int) -> dict[str, float]:
+        """Put to foreachBatch at a steady rate, and GetRecords calls a second and shard; then idle triggers."""
+        ages: list[float] = []
+        begun = threading.Event()
+
+        def sink(frame: DataFrame, _: int) -> None:
+            rows = frame.select("data").collect()
+            now = time.time()
+            ages.extend(now - float(row.data) for row in rows)
+            begun.set()
+
+        self.spark.conf.set("spark.sql.streaming.noDataProgressEventInterval", "200")
+        query = self.start(sink, {"startingPosition": "LATEST"}, processingTime="0 seconds")
+        if not begun.wait(60):
+            raise query.exception() or TimeoutError("the query did not start within 60 s")
+        calls, started = self.get_records_calls(), time.perf_counter()
+        for n in range(per_second * seconds):
+            client.put_record(StreamName=self.stream, Data=repr(time.time()).encode(), PartitionKey=str(n))
+            time.sleep(max(0.0, started + (n + 1) / per_second - time.perf_counter()))
+        while len(ages) < per_second * seconds and query.exception() is None:
+            time.sleep(0.05)
+        rate = (self.get_records_calls() - calls) / (time.perf_counter() - started)
+        query.awaitTermination(5)  # idle
+        idle = [p["durationMs"]["triggerExecution"] for p in query.recentProgress[-10:] if not p["numInputRows"]]
+        query.stop()
+        warm = ages[per_second:]
+        return {
+            "p50_ms": round(statistics.median(warm) * 1000),
+            "p95_ms": round(statistics.quantiles(warm, n=20)[-1] * 1000),
+            "get_records_per_second_and_shard": round(rate / len(shard_ids(client, self.stream)), 1),
+            "idle_trigger_ms_median": statistics.median(idle) if idle else -1,
+        }
+
+    def get_records_calls(self) -> int:
+        """How many the emulator has answered."""
+        calls = json.loads(urlopen(f"{self.url}/_control/stats").read())["calls"]
+        return int(calls.get("GetRecords", 0))
+
 
 def timed(name: str, run: Callable[[], int], result: dict[str, Any]) -> None:
     started, cpu = time.perf_counter(), time.process_time()
@@ -181,6 +220,7 @@ def main(
                 name: statistics.median(phase.get(name, 0) for phase in phases) for name in phases[0]
             },
         }
+        result["at_100_a_second"] = bench.at_a_rate(client, 100, 20)
         spark.stop()
     print(json.dumps(result, indent=2))
 

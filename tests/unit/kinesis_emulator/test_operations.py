@@ -88,6 +88,7 @@ def test_a_longer_retention_keeps_records_and_a_restart_keeps_the_retention(cloc
     call(first, "CreateStream", StreamName="s", ShardCount=1)
     call(first, "IncreaseStreamRetentionPeriod", StreamName="s", RetentionPeriodHours=48)
     put(first, "kept")
+    first.close()
     clock.now += 30 * HOUR
     assert read(kinesis_of(clock, data_dir=tmp_path)) == ["kept"]
 
@@ -128,6 +129,9 @@ def test_a_consumer_is_registered_once_described_and_forgotten(kinesis: Kinesis)
     assert code_of(kinesis, "RegisterStreamConsumer", StreamARN=arn, ConsumerName="c") == "ResourceInUseException"
     described = call(kinesis, "DescribeStreamConsumer", ConsumerARN=consumer["ConsumerARN"])["ConsumerDescription"]
     assert (described["ConsumerName"], described["StreamARN"]) == ("c", arn)
+    other = f"{arn}-other"
+    contradiction = {"ConsumerARN": consumer["ConsumerARN"], "StreamARN": other}
+    assert code_of(kinesis, "DescribeStreamConsumer", **contradiction) == "InvalidArgumentException"
     call(kinesis, "DeregisterStreamConsumer", StreamARN=arn, ConsumerName="c")
     assert call(kinesis, "ListStreamConsumers", StreamARN=arn)["Consumers"] == []
 
@@ -157,8 +161,10 @@ def test_what_the_api_refuses_has_its_code(
     assert code_of(kinesis, operation, **request_) == code
 
 
-def test_a_write_that_the_disk_refuses_leaves_nothing_to_read(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    kinesis = kinesis_of(clock)
+def test_a_write_that_the_disk_refuses_leaves_nothing_to_read(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinesis = kinesis_of(clock, data_dir=tmp_path)
     call(kinesis, "CreateStream", StreamName="s", ShardCount=1)
 
     def full(*_: object) -> None:
@@ -194,3 +200,33 @@ def test_streams_are_listed_page_by_page(kinesis: Kinesis) -> None:
         listed += page["StreamNames"]
     assert listed == everything
     assert {"page-0", "page-1", "page-2"} <= set(listed)
+
+
+def test_consumers_are_created_in_time_listed_in_pages_and_kept_over_a_restart(clock: Clock, tmp_path: Path) -> None:
+    kinesis = Kinesis(Options(create_milliseconds=500, data_dir=tmp_path), clock)
+    call(kinesis, "CreateStream", StreamName="s", ShardCount=1)
+    clock.now += 1
+    arn = call(kinesis, "DescribeStreamSummary", StreamName="s")["StreamDescriptionSummary"]["StreamARN"]
+    names = [f"c{n}" for n in range(6)]
+    for name in names[:5]:
+        consumer = call(kinesis, "RegisterStreamConsumer", StreamARN=arn, ConsumerName=name)["Consumer"]
+        assert consumer["ConsumerStatus"] == "CREATING"
+    too_many = {"StreamARN": arn, "ConsumerName": names[5]}
+    assert code_of(kinesis, "RegisterStreamConsumer", **too_many) == "LimitExceededException"
+    clock.now += 1
+    call(kinesis, "RegisterStreamConsumer", **too_many)
+    call(kinesis, "DeregisterStreamConsumer", StreamARN=arn, ConsumerName="c0")
+    kinesis.close()
+    kinesis = kinesis_of(clock, data_dir=tmp_path)
+    listed, more = [], {}
+    while more is not None:
+        page = call(kinesis, "ListStreamConsumers", StreamARN=arn, MaxResults=2, **more)
+        listed += [consumer["ConsumerName"] for consumer in page["Consumers"]]
+        assert len(page["Consumers"]) <= 2
+        more = {"NextToken": page["NextToken"]} if "NextToken" in page else None
+    assert listed == names[1:]
+    described = call(kinesis, "DescribeStreamConsumer", StreamARN=arn, ConsumerName="c1")["ConsumerDescription"]
+    assert described["ConsumerStatus"] == "ACTIVE"
+    call(kinesis, "DeleteStream", StreamName="s")
+    call(kinesis, "CreateStream", StreamName="s", ShardCount=1)
+    assert call(kinesis, "ListStreamConsumers", StreamARN=arn)["Consumers"] == []

@@ -1,0 +1,67 @@
+"""What a shard takes and gives in a second (AWS, Kinesis Data Streams quotas and the reference of GetRecords)."""
+
+from collections import deque
+
+from kinesis_emulator.errors import throttled
+
+READ_CALLS_PER_SECOND = 5
+READ_BYTES_PER_SECOND = 2 * 1024 * 1024
+WRITE_RECORDS_PER_SECOND = 1000
+WRITE_BYTES_PER_SECOND = 1024 * 1024
+FULL_READ_PENALTY_SECONDS = 5
+
+
+class RateWindow:
+    """What was used within the last second."""
+
+    def __init__(self) -> None:
+        self._uses: deque[tuple[float, int]] = deque()
+        self._total = 0
+
+    def would_exceed(self, now: float, amount: int, limit: int) -> bool:
+        """Whether ``amount`` more at ``now`` (seconds) would go beyond ``limit`` a second."""
+        while self._uses and self._uses[0][0] <= now - 1:
+            self._total -= self._uses.popleft()[1]
+        return self._total + amount > limit
+
+    def use(self, now: float, amount: int) -> None:
+        """Account for a use."""
+        self._uses.append((now, amount))
+        self._total += amount
+
+
+class ShardLimits:
+    """One shard's use of its limits. Times are in seconds, sizes in bytes of data (and, written, partition keys)."""
+
+    def __init__(self, shard_id: str) -> None:
+        self._shard_id = shard_id
+        self._write_records = RateWindow()
+        self._write_bytes = RateWindow()
+        self._read_calls = RateWindow()
+        self._read_bytes = RateWindow()
+        self._read_again = 0.0
+
+    def write(self, size: int, now: float) -> None:
+        """Account for a record; raises ProvisionedThroughputExceededException beyond 1 MiB/s or 1,000 records/s."""
+        if self._write_records.would_exceed(now, 1, WRITE_RECORDS_PER_SECOND) or self._write_bytes.would_exceed(
+            now, size, WRITE_BYTES_PER_SECOND
+        ):
+            raise throttled(self._shard_id)
+        self._write_records.use(now, 1)
+        self._write_bytes.use(now, size)
+
+    def call_read(self, now: float) -> None:
+        """Account for a call; raises ProvisionedThroughputExceededException beyond 5 calls/s, and after large reads."""
+        if (
+            now < self._read_again
+            or self._read_calls.would_exceed(now, 1, READ_CALLS_PER_SECOND)
+            or self._read_bytes.would_exceed(now, 0, READ_BYTES_PER_SECOND)
+        ):
+            raise throttled(self._shard_id)
+        self._read_calls.use(now, 1)
+
+    def read(self, size: int, full: bool, now: float) -> None:
+        """Account for an answer; a ``full`` one holds as much as fits, and the next calls are refused for 5 s."""
+        self._read_bytes.use(now, size)
+        if full:
+            self._read_again = now + FULL_READ_PENALTY_SECONDS
