@@ -28,9 +28,9 @@ def partial_aggregates(events: DataFrame, pipeline: Pipeline, rollup: Rollup, gr
 def merge_partials(rows: DataFrame, pipeline: Pipeline, rollup: Rollup, grain: list[str]) -> DataFrame:
     """Partial aggregates merged again: one row a key, pane, event date and what else ``grain`` names.
 
-    ``rows`` are of a rollup's speed or batch table, without marker rows (a null ``pane_start``). Serving answers the same
-    from the rows and from what they were merged into: bit for bit for exact measures, and for sketches within their
-    error. Columns as from ``partial_aggregates``; the merged row has the highest ``ingest_batch``.
+    ``rows`` are of a rollup's speed or batch table, without marker rows (a null ``pane_start``). Serving answers the
+    same from the rows and from what they were merged into: bit for bit for exact measures, and for sketches within
+    their error. Columns as from ``partial_aggregates``; the merged row has the highest ``ingest_batch``.
     """
     states = rollup.states(pipeline.events)
     return rows.groupBy(*rollup.by, "pane_start", "event_date", *grain).agg(
