@@ -9,6 +9,7 @@ import typer
 from aiohttp import web
 
 from kinesis_emulator.api import Options
+from kinesis_emulator.clock import MAX_OFFSET_SECONDS
 from kinesis_emulator.journal import DataFolderError
 from kinesis_emulator.server import Server
 
@@ -21,6 +22,13 @@ def serve(
     region: Annotated[str, typer.Option(help="Region in stream ARNs.")] = "us-east-1",
     create_milliseconds: Annotated[int, typer.Option(help="How long a stream is CREATING.")] = 20,
     iterator_seconds: Annotated[float, typer.Option(help="How long a shard iterator is valid.")] = 300,
+    shards_per_page: Annotated[int, typer.Option(min=1, help="Most shards in an answer of ListShards.")] = 1000,
+    clock_offset_seconds: Annotated[
+        float,
+        typer.Option(
+            min=-MAX_OFFSET_SECONDS, max=MAX_OFFSET_SECONDS, help="How far its clock is ahead of the machine's."
+        ),
+    ] = 0,
     hour_seconds: Annotated[float, typer.Option(help="How long an hour of the retention period lasts.")] = 3600,
     subscription_seconds: Annotated[float, typer.Option(help="How long SubscribeToShard pushes.")] = 300,
     takeover_seconds: Annotated[float, typer.Option(help="How long a subscription cannot be taken over.")] = 5,
@@ -34,6 +42,8 @@ def serve(
         region=region,
         create_milliseconds=create_milliseconds,
         iterator_seconds=iterator_seconds,
+        shards_per_page=shards_per_page,
+        clock_offset_seconds=clock_offset_seconds,
         hour_seconds=hour_seconds,
         subscription_seconds=subscription_seconds,
         takeover_seconds=takeover_seconds,

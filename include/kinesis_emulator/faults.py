@@ -1,7 +1,7 @@
 """Injected faults: which calls fail, and how."""
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,9 +10,20 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from kinesis_emulator.errors import KinesisError
 
+# What can expire in a request of an operation, and how its answer says so.
+_EXPIRING = {
+    "GetRecords": ("ShardIterator", "ExpiredIteratorException"),
+    "ListShards": ("NextToken", "ExpiredNextTokenException"),
+    "ListStreamConsumers": ("NextToken", "ExpiredNextTokenException"),
+    "ListStreams": ("NextToken", "ExpiredNextTokenException"),
+}
+
 
 class Fault(BaseModel):
-    """A fault to inject: into the next ``calls`` calls of an operation, or into each with a probability."""
+    """A fault to inject: into the next ``calls`` calls of an operation, or into each with a probability.
+
+    One of kind ``expire`` meets the calls only that hand in an iterator or the token of a page.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -33,8 +44,10 @@ class _Armed:
     left: int | None
     randomness: random.Random
 
-    def strikes(self, operation: str) -> bool:
+    def strikes(self, operation: str, request: Mapping[str, object]) -> bool:
         if self.fault.operation not in (operation, "*") or self.left == 0:
+            return False
+        if self.fault.kind == "expire" and not request.get(_EXPIRING.get(operation, ("", ""))[0]):
             return False
         if self.randomness.random() >= self.fault.probability:
             return False
@@ -64,14 +77,30 @@ class Faults:
             wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'rules'}: {one['msg']}" for one in error.errors())
             raise KinesisError("ValidationException", f"expected a list of rules: {wrong}") from error
         for fault in faults:
-            if fault.operation not in ("*", *self._operations):
-                known = ", ".join(sorted(self._operations))
+            operations = _EXPIRING.keys() if fault.kind == "expire" else self._operations
+            if fault.operation not in ("*", *operations):
+                known = ", ".join(sorted(operations))
                 raise KinesisError(
-                    "ValidationException", f"operation {fault.operation!r} is neither '*' nor of: {known}"
+                    "ValidationException",
+                    f"operation {fault.operation!r} of kind {fault.kind} is neither '*' nor of: {known}",
                 )
         self._armed = [_Armed(fault, fault.calls, random.Random(fault.seed)) for fault in faults]
         return len(faults)
 
-    def strike(self, operation: str) -> Fault | None:
+    def strike(self, operation: str, request: Mapping[str, object]) -> Fault | None:
         """The fault that this call meets."""
-        return next((armed.fault for armed in self._armed if armed.strikes(operation)), None)
+        return next((armed.fault for armed in self._armed if armed.strikes(operation, request)), None)
+
+
+def refusal(kind: str, operation: str) -> KinesisError | None:
+    """How the service refuses a call that meets a fault of this kind; None where it does not refuse it."""
+    match kind:
+        case "throttle":
+            return KinesisError("ProvisionedThroughputExceededException", "Rate exceeded (injected)")
+        case "error":
+            return KinesisError("InternalFailure", "an injected failure", 500)
+        case "expire":
+            what, code = _EXPIRING[operation]
+            return KinesisError(code, f"{what} expired (injected)")
+        case _:
+            return None

@@ -1,5 +1,6 @@
 """What a shard takes and gives in a second (AWS, Kinesis Data Streams quotas and the reference of GetRecords)."""
 
+import math
 from collections import deque
 
 from kinesis_emulator.errors import throttled
@@ -20,7 +21,8 @@ class RateWindow:
 
     def would_exceed(self, now: float, amount: int, limit: int) -> bool:
         """Whether ``amount`` more at ``now`` (seconds) would go beyond ``limit`` a second."""
-        while self._uses and self._uses[0][0] <= now - 1:
+        # Later than now: the clock was set back since.
+        while self._uses and not now - 1 < self._uses[0][0] <= now:
             self._total -= self._uses.popleft()[1]
         return self._total + amount > limit
 
@@ -39,7 +41,7 @@ class ShardLimits:
         self._write_bytes = RateWindow()
         self._read_calls = RateWindow()
         self._read_bytes = RateWindow()
-        self._read_again = 0.0
+        self._full_read_at = -math.inf
 
     def write(self, size: int, now: float) -> None:
         """Account for a record; raises ProvisionedThroughputExceededException beyond 1 MiB/s or 1,000 records/s."""
@@ -53,7 +55,7 @@ class ShardLimits:
     def call_read(self, now: float) -> None:
         """Account for a call; raises ProvisionedThroughputExceededException beyond 5 calls/s, and after large reads."""
         if (
-            now < self._read_again
+            0 <= now - self._full_read_at < FULL_READ_PENALTY_SECONDS
             or self._read_calls.would_exceed(now, 1, READ_CALLS_PER_SECOND)
             or self._read_bytes.would_exceed(now, 0, READ_BYTES_PER_SECOND)
         ):
@@ -64,4 +66,4 @@ class ShardLimits:
         """Account for an answer; a ``full`` one holds as much as fits, and the next calls are refused for 5 s."""
         self._read_bytes.use(now, size)
         if full:
-            self._read_again = now + FULL_READ_PENALTY_SECONDS
+            self._full_read_at = now

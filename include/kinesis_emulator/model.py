@@ -17,7 +17,7 @@ MAX_RESPONSE_BYTES = 10 * 1024 * 1024
 MAX_RECORDS = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass
 class Consumer:
     """A registered consumer of a stream."""
 
@@ -165,6 +165,14 @@ class Stream:
         """CREATING until its time has come, then ACTIVE."""
         return "CREATING" if now_ms < self.active_ms else "ACTIVE"
 
+    def settle(self, now_ms: float) -> None:
+        """Stay ACTIVE, with the consumers that are, whatever the clock says later."""
+        if self.status(now_ms) == "ACTIVE":
+            self.active_ms = 0.0
+        for consumer in self.consumers.values():
+            if consumer.status(now_ms) == "ACTIVE":
+                consumer.active_ms = 0.0
+
     @property
     def open_shards(self) -> list[Shard]:
         """Open shards by hash key."""
@@ -272,7 +280,7 @@ class Stream:
 
     def trim(self, now_ms: float) -> None:
         """Forget records beyond retention, and shards that closed before; looks once a second, so that it is cheap."""
-        if now_ms - self._trimmed_ms < 1000:
+        if 0 <= now_ms - self._trimmed_ms < 1000:
             return
         self._trimmed_ms = now_ms
         horizon = self.horizon_ms(now_ms)

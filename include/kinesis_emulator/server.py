@@ -8,9 +8,10 @@ import orjson
 from aiohttp import web
 
 from kinesis_emulator.api import Kinesis, Options
+from kinesis_emulator.clock import MAX_OFFSET_SECONDS, Clock
 from kinesis_emulator.errors import KinesisError
 from kinesis_emulator.eventstream import CONTENT_TYPE
-from kinesis_emulator.faults import Fault, Faults
+from kinesis_emulator.faults import Fault, Faults, refusal
 from kinesis_emulator.subscriptions import INITIAL_RESPONSE, Subscription
 
 _JSON = "application/x-amz-json-1.1"
@@ -26,7 +27,8 @@ class Server:
     """
 
     def __init__(self, options: Options) -> None:
-        self._kinesis = Kinesis(options)
+        self._clock = Clock(options.clock_offset_seconds)
+        self._kinesis = Kinesis(options, self._clock)
         self._options = options
         self._known = {*self._kinesis.operations, _SUBSCRIBE}
         self._faults = Faults(self._known)
@@ -38,6 +40,8 @@ class Server:
         application.router.add_post("/", self._call)
         application.router.add_post("/_control/faults", self._set_faults)
         application.router.add_get("/_control/stats", self._stats)
+        application.router.add_post("/_control/clock", self._set_clock)
+        application.on_response_prepare.append(self._date)
         application.on_shutdown.append(self._close)
         return application
 
@@ -50,13 +54,14 @@ class Server:
                 raise KinesisError("UnknownOperationException", f"{what} is not supported")
             self._calls[operation] += 1
             self._authorise(request, body)
-            fault = self._faults.strike(operation)
+            parsed = _parsed(body)
+            fault = self._faults.strike(operation, parsed)
             if fault is not None:
-                await self._fail(fault)
+                await self._fail(fault, operation)
             cut = fault is not None and fault.kind == "close"
             if operation == _SUBSCRIBE:
-                return await self._push(request, self._kinesis.subscriptions.subscribe(_parsed(body)), cut)
-            answer = self._kinesis.operations[operation](_parsed(body))
+                return await self._push(request, self._kinesis.subscriptions.subscribe(parsed), cut)
+            answer = self._kinesis.operations[operation](parsed)
             payload = answer if isinstance(answer, bytes) else orjson.dumps(answer)
             return await _cut(request, payload) if cut else web.Response(body=payload, content_type=_JSON)
         except KinesisError as error:
@@ -109,22 +114,33 @@ class Server:
 
             check_signature(request.headers, body, expected, self._options.secret_key)
 
-    async def _fail(self, fault: Fault) -> None:
-        match fault.kind:
-            case "throttle":
-                raise KinesisError("ProvisionedThroughputExceededException", "Rate exceeded (injected)")
-            case "error":
-                raise KinesisError("InternalFailure", "an injected failure", 500)
-            case "expire":
-                raise KinesisError("ExpiredIteratorException", "Iterator expired (injected)")
-            case "hang":
-                await asyncio.sleep(fault.seconds)
+    async def _fail(self, fault: Fault, operation: str) -> None:
+        if error := refusal(fault.kind, operation):
+            raise error
+        if fault.kind == "hang":
+            await asyncio.sleep(fault.seconds)
 
     async def _set_faults(self, request: web.Request) -> web.Response:
         try:
             return web.json_response({"faults": self._faults.set(await request.read())})
         except KinesisError as error:
             return _refused(error)
+
+    async def _set_clock(self, request: web.Request) -> web.Response:
+        try:
+            offset = _parsed(await request.read()).get("offset_seconds")
+            if isinstance(offset, bool) or not isinstance(offset, int | float) or abs(offset) > MAX_OFFSET_SECONDS:
+                why = f"a number, at most {MAX_OFFSET_SECONDS} either way, but is {offset!r}"
+                raise KinesisError("ValidationException", f"offset_seconds must be {why}")
+        except KinesisError as error:
+            return _refused(error)
+        self._kinesis.state.settle()
+        self._clock.offset_seconds = offset
+        return web.json_response({"now": self._clock()})
+
+    async def _date(self, _: web.Request, response: web.StreamResponse) -> None:
+        if self._clock.offset_seconds:  # without one, aiohttp's own is right
+            response.headers["Date"] = self._clock.http_date()
 
     async def _stats(self, _: web.Request) -> web.Response:
         state = self._kinesis.state

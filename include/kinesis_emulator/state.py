@@ -20,8 +20,10 @@ class Options:
 
     region: str = "us-east-1"
     create_milliseconds: int = 20
+    shards_per_page: int = 1000
     iterator_seconds: float = 300
     hour_seconds: float = 3600
+    clock_offset_seconds: float = 0
     max_record_bytes: int = 1024 * 1024
     subscription_seconds: float = 300
     takeover_seconds: float = 5
@@ -59,6 +61,12 @@ class State:
     def ms(self) -> float:
         """Milliseconds since the epoch, whole as in answers: AT_TIMESTAMP of a record's own arrival begins with it."""
         return float(int(self.clock() * 1000))
+
+    def settle(self) -> None:
+        """Keep ACTIVE what is ACTIVE now, also when the clock is set back."""
+        now = self.ms()
+        for stream in self.streams.values():
+            stream.settle(now)
 
     def stream(self, request: Request) -> Stream:
         """The stream that a request names; raises ResourceNotFoundException, InvalidArgumentException for no name."""

@@ -1,5 +1,6 @@
 """The operations on streams and shards; each takes the request's JSON and gives the answer's."""
 
+import math
 import re
 from typing import Any
 
@@ -47,8 +48,15 @@ class StreamOperations:
         return {}
 
     def delete_stream(self, request: Request) -> Answer:
-        """DeleteStream."""
+        """DeleteStream: refused while consumers are registered, unless EnforceConsumerDeletion deletes them, too."""
         stream = self._state.stream(request)
+        if stream.consumers and not request.get("EnforceConsumerDeletion"):
+            names = ", ".join(sorted(stream.consumers))
+            raise KinesisError(
+                "ResourceInUseException",
+                f"Stream {stream.name} has registered consumers ({names}): deregister them, or set "
+                "EnforceConsumerDeletion",
+            )
         self._state.apply({"op": "delete", "stream": stream.name})
         return {}
 
@@ -92,7 +100,7 @@ class StreamOperations:
         milliseconds = round(float(chosen.get("Timestamp") or 0) * 1000)
         shards = stream.filtered(chosen.get("Type"), milliseconds, chosen.get("ShardId") or "", self._state.ms())
         shards = [shard for shard in shards if after is None or shard.shard_id > after]
-        limit = int(request.get("MaxResults") or 1000)
+        limit = min(int(request.get("MaxResults") or 1000), self._state.options.shards_per_page)
         answer: dict[str, Any] = {"Shards": [shard.describe() for shard in shards[:limit]]}
         if len(shards) > limit:
             # A page is named by its last shard: offsets would skip one where a split closes another in between.
@@ -119,7 +127,7 @@ class StreamOperations:
         """UpdateShardCount."""
         stream, target = self._state.active(request), int(request["TargetShardCount"])
         current = len(stream.open_shards)
-        if not max(1, current // 2) <= target <= current * 2:
+        if not math.ceil(current / 2) <= target <= current * 2:
             raise KinesisError("LimitExceededException", f"from {current} shards to {target}: half to double at a time")
         self._state.apply({"op": "resize", "stream": stream.name, "target": target, "ms": self._state.ms()})
         counts = {"CurrentShardCount": current, "TargetShardCount": target}

@@ -144,7 +144,7 @@ class Subscriptions:
         subscription = Subscription(self, self._state, stream, consumer, shard, index)
         self._drop_old()
         previous = self._latest.get(subscription.key)
-        if previous and subscription.started - previous.started < self._state.options.takeover_seconds:
+        if previous and 0 <= subscription.started - previous.started < self._state.options.takeover_seconds:
             raise KinesisError(
                 "ResourceInUseException",
                 f"Another active subscription exists for this consumer: {consumer.arn} on {shard.shard_id}",

@@ -8,38 +8,14 @@ from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import Any
 
-import boto3
 import httpx
 import pytest
-from botocore.config import Config
-from botocore.exceptions import ClientError, EventStreamError
+from botocore.exceptions import EventStreamError
+from emulator_calls import FIRST, client_of, error_of, put_all
 
 from kinesis_emulator import running_emulator, start_emulator
 
-FIRST = "shardId-000000000000"
 HALF = 2**127
-
-
-def client_of(endpoint: str) -> Any:
-    return boto3.client(
-        "kinesis",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=Config(retries={"total_max_attempts": 1}),
-    )
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with running_emulator(arguments=("--create-milliseconds", "0", "--heartbeat-seconds", "0.2")) as url:
-        yield url
-
-
-@pytest.fixture
-def kinesis(endpoint: str) -> Any:
-    return client_of(endpoint)
 
 
 def arn_of(kinesis: Any, stream: str) -> str:
@@ -52,21 +28,8 @@ def consumer_of(kinesis: Any, stream: str, name: str = "c") -> str:
 
 
 @pytest.fixture
-def stream(kinesis: Any, request: pytest.FixtureRequest) -> str:
-    name: str = request.node.name[:100].replace("[", "-").replace("]", "-")
-    kinesis.create_stream(StreamName=name, ShardCount=1)
-    return name
-
-
-@pytest.fixture
 def consumer(kinesis: Any, stream: str) -> str:
     return consumer_of(kinesis, stream)
-
-
-def put(kinesis: Any, stream: str, *values: bytes, **more: Any) -> list[str]:
-    answer = kinesis.put_records(StreamName=stream, Records=[{"Data": v, "PartitionKey": "k", **more} for v in values])
-    assert answer["FailedRecordCount"] == 0
-    return [record["SequenceNumber"] for record in answer["Records"]]
 
 
 @contextmanager
@@ -88,19 +51,13 @@ def data(events: Iterator[dict[str, Any]], count: int) -> list[bytes]:
     return records
 
 
-def code_of(call: Any, **arguments: Any) -> str:
-    with pytest.raises(ClientError) as caught:
-        call(**arguments)
-    return str(caught.value.response["Error"]["Code"])
-
-
 def subscription_code(kinesis: Any, consumer: str, **position: Any) -> str:
     position = position or {"Type": "LATEST"}
-    return code_of(kinesis.subscribe_to_shard, ConsumerARN=consumer, ShardId=FIRST, StartingPosition=position)
+    return error_of(kinesis.subscribe_to_shard, ConsumerARN=consumer, ShardId=FIRST, StartingPosition=position)
 
 
 def test_records_are_pushed_as_get_records_has_them(kinesis: Any, stream: str, consumer: str) -> None:
-    sequences = put(kinesis, stream, b"\x00\xff", b"2")
+    sequences = put_all(kinesis, stream, b"\x00\xff", b"2")
     with subscribed(kinesis, consumer) as events:
         event = next(events)
     token = kinesis.get_shard_iterator(StreamName=stream, ShardId=FIRST, ShardIteratorType="TRIM_HORIZON")
@@ -111,7 +68,7 @@ def test_records_are_pushed_as_get_records_has_them(kinesis: Any, stream: str, c
 
 
 def test_each_starting_position_starts_where_it_says(endpoint: str, kinesis: Any, stream: str) -> None:
-    _, second, _ = put(kinesis, stream, b"1", b"2", b"3")
+    _, second, _ = put_all(kinesis, stream, b"1", b"2", b"3")
 
     def at_time(year: int) -> dict[str, Any]:
         return {"Type": "AT_TIMESTAMP", "Timestamp": datetime(year, 1, 1, tzinfo=UTC)}
@@ -152,9 +109,9 @@ def test_a_put_reaches_its_subscriber_within_milliseconds(kinesis: Any, stream: 
     delays = []
     for _ in range(20):
         before = time.monotonic()
-        put(kinesis, stream, b"x")
+        put_all(kinesis, stream, b"x")
         delays.append(came.get(timeout=20) - before)
-    put(kinesis, stream, b"end")
+    put_all(kinesis, stream, b"end")
     listener.join(20)
     # Far below the heartbeat of 200 ms, which a reader that is not woken would wait for.
     assert sorted(delays)[len(delays) // 2] < 0.05
@@ -165,20 +122,20 @@ def test_an_idle_subscriber_hears_that_it_is_at_the_tip_and_where_to_go_on(kines
     with subscribed(kinesis, reader, Type="LATEST") as events:
         idle = [next(events), next(events)]
     assert [(event["Records"], event["MillisBehindLatest"]) for event in idle] == [([], 0), ([], 0)]
-    put(kinesis, stream, b"missed")
+    put_all(kinesis, stream, b"missed")
     position = {"Type": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": idle[-1]["ContinuationSequenceNumber"]}
     with subscribed(kinesis, second_reader, **position) as events:
         assert data(events, 1) == [b"missed"]
 
 
 def test_a_split_shard_ends_with_its_children_which_go_on(kinesis: Any, stream: str, consumer: str) -> None:
-    put(kinesis, stream, b"before")
+    put_all(kinesis, stream, b"before")
     with subscribed(kinesis, consumer) as events:
         assert data(events, 1) == [b"before"]
-        put(kinesis, stream, b"tail")
+        put_all(kinesis, stream, b"tail")
         kinesis.split_shard(StreamName=stream, ShardToSplit=FIRST, NewStartingHashKey=str(HALF))
-        put(kinesis, stream, b"low", ExplicitHashKey="0")
-        put(kinesis, stream, b"high", ExplicitHashKey=str(HALF))
+        put_all(kinesis, stream, b"low", ExplicitHashKey="0")
+        put_all(kinesis, stream, b"high", ExplicitHashKey=str(HALF))
         rest = list(events)
     assert [record["Data"] for event in rest for record in event["Records"]] == [b"tail"]
     assert not any(event.get("ChildShards") for event in rest[:-1])
@@ -215,7 +172,7 @@ def test_a_second_subscription_is_refused_at_first_then_takes_over(stream: str) 
             assert time.monotonic() - started >= 0.5
             with pytest.raises(EventStreamError, match="ResourceInUseException"):
                 list(first)
-            put(kinesis, stream, b"for the second")
+            put_all(kinesis, stream, b"for the second")
             assert data((event["SubscribeToShardEvent"] for event in second), 1) == [b"for the second"]
             second.close()
             assert httpx.get(f"{endpoint}/_control/stats").json()["calls"]["SubscribeToShard"] >= 2
@@ -238,14 +195,14 @@ def test_two_consumers_each_have_all_records(kinesis: Any, stream: str) -> None:
     consumers = [consumer_of(kinesis, stream, name) for name in ("one", "two")]
     with subscribed(kinesis, consumers[0]) as one, subscribed(kinesis, consumers[1]) as two:
         values = [b"%d" % n for n in range(300)]
-        put(kinesis, stream, *values)
+        put_all(kinesis, stream, *values)
         assert data(one, 300) == data(two, 300) == values
 
 
 def test_more_than_an_event_holds_comes_in_several_in_order(kinesis: Any, stream: str, consumer: str) -> None:
     values = [bytes([n]) * 700_000 for n in range(5)]
     for value in values:
-        put(kinesis, stream, value)
+        put_all(kinesis, stream, value)
     with subscribed(kinesis, consumer) as events:
         first = next(events)
         assert [record["Data"] for record in first["Records"]] == values[:1]
@@ -274,7 +231,7 @@ def test_a_subscription_ends_with_its_consumer_and_with_its_stream(
 def test_a_cut_subscription_breaks_in_the_middle_of_an_event(
     endpoint: str, kinesis: Any, stream: str, consumer: str
 ) -> None:
-    put(kinesis, stream, b"1")
+    put_all(kinesis, stream, b"1")
     httpx.post(f"{endpoint}/_control/faults", json=[{"operation": "SubscribeToShard", "kind": "close", "calls": 1}])
     body = {"ConsumerARN": consumer, "ShardId": FIRST, "StartingPosition": {"Type": "TRIM_HORIZON"}}
     with pytest.raises(httpx.RemoteProtocolError, match="without sending complete"):
