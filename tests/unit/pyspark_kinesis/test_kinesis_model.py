@@ -126,7 +126,7 @@ class Stream:
         target = rng.choice([1, 2, 3, 4])
         answer = self.client.call("DescribeStreamSummary", {"StreamName": self.name})
         now = answer["StreamDescriptionSummary"]["OpenShardCount"]
-        if max(1, now // 2) <= target <= now * 2:
+        if now <= target * 2 and target <= now * 2:
             self.client.call("UpdateShardCount", {"StreamName": self.name, "TargetShardCount": target})
 
 
