@@ -5,10 +5,10 @@ STAMP := $(VENV)/.tidemark-setup
 SOURCES := include spark dags
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast faults lint types format lock clean
+.PHONY: help setup demo test test-fast faults faults-merge lint types format lock clean
 
 help: ## Show these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Install what the lock says into .venv, and the Delta jars (the other commands do it by themselves)
 
@@ -27,6 +27,9 @@ test-fast: $(STAMP) ## Run the tests that need no Spark, no Airflow and no serve
 
 faults: $(STAMP) ## Run many seeded fault schedules of the Kinesis source (ARGS="--count 200 --first-seed 0")
 	@PYTHONPATH=tests/support:tests/faults $(BIN)/python tests/faults/kinesis_schedules.py $(ARGS)
+
+faults-merge: $(STAMP) ## Attack the merge by seeded schedules of kills and operations (ARGS="--minutes 30 --first-seed 0")
+	@PYTHONPATH=tests/support:tests/faults $(BIN)/python tests/faults/merge_schedules.py $(ARGS)
 
 lint: $(STAMP) ## Check style, format and the contracts between layers
 	@$(BIN)/ruff check .

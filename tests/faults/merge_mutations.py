@@ -1,0 +1,231 @@
+"""Ways to break the product on purpose, to show that the checker finds out: each breaks one promise of the design.
+
+A mutation replaces a function of the product in the process that it is meant for; the product knows nothing of it.
+"""
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from importlib import import_module
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+
+MUTATIONS: dict[str, Callable[[], None]] = {}
+FOLD = "tidemark_spark.fold"
+
+
+def mutate(name: str | None) -> None:
+    """Break this process's product as a mutation says; None breaks nothing."""
+    if name:
+        MUTATIONS[name]()
+
+
+def mutation(function: Callable[[], None]) -> Callable[[], None]:
+    MUTATIONS[function.__name__.replace("_", "-")] = function
+    return function
+
+
+def replace(module: str, path: str, make: Callable[[Any], Any]) -> None:
+    """Put ``make(original)`` in an attribute's place, which must exist, or the mutation would break nothing."""
+    owner = import_module(module)
+    *parents, name = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    setattr(owner, name, make(getattr(owner, name)))
+
+
+def on_write(change: Callable[[Any, Any, pa.Table, dict[str, Any]], None]) -> None:
+    """Replace what writes a Delta table by delta-rs: ``change(write, table, rows, arguments)``."""
+
+    def make(write: Any) -> Any:
+        return lambda table, rows, **arguments: change(write, table, rows, arguments)
+
+    replace("tidemark.delta", "write_deltalake", make)
+
+
+@mutation
+def speed_first() -> None:
+    """Serving pins the speed table before the batch table."""
+
+    def make(_: Any) -> Any:
+        view = import_module("tidemark.serving.view")
+
+        def pin(pipeline: Any, rollup: Any, settings: Any) -> Any:
+            tables = view.tables_of(pipeline, settings)
+            speed = view.open_table(tables.speed[rollup.name], settings)
+            batch = view.open_table(tables.batch[rollup.name], settings)
+            return view.Snapshot(pipeline=pipeline, rollup=rollup, batch=batch, speed=speed)
+
+        return pin
+
+    replace("tidemark.serving.view", "pin", make)
+
+
+@mutation
+def no_wait() -> None:
+    """A reprocess seals, but does not wait for refine to pass the sealed segment."""
+
+    def make(_: Any) -> Any:
+        seal = import_module("tidemark.delta").seal
+        return lambda tables, settings, *_, **__: seal(tables, settings)
+
+    replace("tidemark_spark.reprocess", "seal_and_wait", make)
+
+
+@mutation
+def open_segment() -> None:
+    """A reprocess replaces silver in the open segment too."""
+    import re
+
+    def make(option: Any) -> Any:
+        def changed(self: Any, key: str, value: Any) -> Any:
+            if key == "replaceWhere":
+                value = re.sub(r"segment <= (\d+)", lambda found: f"segment <= {int(found[1]) + 1}", value)
+            return option(self, key, value)
+
+        return changed
+
+    replace("pyspark.sql.readwriter", "DataFrameWriter.option", make)
+
+
+@mutation
+def no_positions() -> None:
+    """Positions are not compared on a replay: what a crash left committed is appended again."""
+
+    def make(position: Any) -> Any:
+        replayed = ("tidemark/refine", "tidemark/ingest/")
+        return lambda snapshot, app: -1 if app.startswith(replayed) else position(snapshot, app)
+
+    replace("tidemark.delta", "position", make)
+
+
+@mutation
+def no_rebuild() -> None:
+    """After a lost checkpoint, refine goes on at its position and does not rebuild the state of its deduplication."""
+
+    def make(_: Any) -> Any:
+        refine = import_module("tidemark_spark.refine")
+        return lambda pipeline, settings: min(
+            refine.OnceWriter(table, settings).position() for table in refine.tables_of(pipeline, settings).refined
+        )
+
+    replace("tidemark_spark.refine", "starting_position", make)
+
+
+@mutation
+def trim_horizon() -> None:
+    """After a lost checkpoint, ingest starts at the oldest record instead of where bronze ends."""
+    replace("tidemark_spark.streams", "resume_position", lambda _: lambda *_, **__: "TRIM_HORIZON")
+
+
+@mutation
+def event_watermark() -> None:
+    """Refine drops what is more than a day older than the newest event, as a watermark on event time does."""
+
+    def make(call: Any) -> Any:
+        from pyspark.sql import functions as F
+
+        newest: list[Any] = []
+
+        def changed(self: Any, batch: Any, batch_id: int) -> None:
+            batch = batch.persist()
+            limit = newest[-1] - timedelta(days=1) if newest else None
+            found = batch.where("records IS NULL AND size(reasons) = 0").agg(F.max("event_time")).first()[0]
+            if found:
+                newest.append(max([found, *newest]))
+            in_time = F.col("records").isNotNull() | (F.size("reasons") > 0) | (F.col("event_time") >= F.lit(limit))
+            call(self, batch if limit is None else batch.where(in_time), batch_id)
+
+        return changed
+
+    replace("tidemark_spark.refine", "RefineSink.__call__", make)
+
+
+@mutation
+def coverage_low() -> None:
+    """The batch table states one segment less than it covers."""
+
+    def change(write: Any, table: Any, rows: pa.Table, arguments: dict[str, Any]) -> None:
+        if "covered_segment" in rows.column_names:
+            at = rows.column_names.index("covered_segment")
+            rows = rows.set_column(at, rows.schema.field(at), pc.subtract(rows["covered_segment"], 1))
+        write(table, rows, **arguments)
+
+    on_write(change)
+
+
+@mutation
+def no_marker() -> None:
+    """The batch table has no rows that state the coverage of a date whose rows all vanished."""
+
+    def change(write: Any, table: Any, rows: pa.Table, arguments: dict[str, Any]) -> None:
+        if "covered_segment" in rows.column_names:
+            rows = rows.filter(pc.is_valid(rows["pane_start"]))
+        write(table, rows, **arguments)
+
+    on_write(change)
+
+
+@mutation
+def two_commits() -> None:
+    """A reprocess publishes by deleting and appending, one commit each."""
+
+    def change(write: Any, table: DeltaTable, rows: pa.Table, arguments: dict[str, Any]) -> None:
+        if arguments["mode"] == "overwrite":
+            table.delete(arguments.pop("predicate"))
+            time.sleep(0.05)  # a commit takes as long on an object store
+            arguments["mode"] = "append"
+        write(table, rows, **arguments)
+
+    on_write(change)
+
+
+@mutation
+def sealed_late() -> None:
+    """Ingest now and then puts rows into a segment that is sealed already."""
+
+    def make(stamped: Any) -> Any:
+        rng = random.Random(0)
+
+        def changed(self: Any, records: pa.Table, snapshot: DeltaTable) -> tuple[pa.Table, Mapping[str, int]]:
+            rows, versions = stamped(self, records, snapshot)
+            if rng.random() < 0.3:
+                at = rows.column_names.index("segment")
+                late = pc.max_element_wise(pc.subtract(rows["segment"], 1), 0)
+                rows = rows.set_column(at, rows.schema.field(at), late)
+            return rows, versions
+
+        return changed
+
+    replace("tidemark_spark.bronze", "BronzeSink._stamped", make)
+
+
+@mutation
+def no_deduplication() -> None:
+    """A reprocess does not deduplicate."""
+    replace("tidemark_spark.reprocess", "deduplicate", lambda _: lambda valid, *_, **__: valid)
+
+
+@mutation
+def quarantine_lost() -> None:
+    """Refine loses the records that it quarantines."""
+
+    def make(append: Any) -> Any:
+        def changed(self: Any, rows: pa.Table, new_position: int) -> bool:
+            lost = self.table.name == "quarantine"
+            done: bool = append(self, rows.slice(0, 0) if lost else rows, new_position)
+            return done
+
+        return changed
+
+    replace("tidemark.delta", "OnceWriter.append", make)
+
+
+@mutation
+def fold_without_grace() -> None:
+    """Folding removes what the batch has just come to cover, under the eyes of those who read."""
+    replace(FOLD, "fold", lambda fold: lambda *given, **named: fold(*given, **{**named, "grace": timedelta(0)}))

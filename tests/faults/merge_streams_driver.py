@@ -1,0 +1,30 @@
+"""Runs both streams of a schedule's pipeline until it is killed. Argument: the schedule's folder."""
+
+import logging
+import sys
+from pathlib import Path
+
+from merge_mutations import mutate
+from merge_world import World
+
+from tidemark.quality import load_suite
+from tidemark_spark.session import local_session
+from tidemark_spark.streams import run_to_end, start_ingest, start_refine
+
+
+def main(folder: Path) -> None:
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout)
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    world = World.load(folder)
+    mutate(world.mutation)
+    pipeline, settings = world.pipeline, world.settings
+    spark = local_session("streams", settings)
+    queries = [
+        start_ingest(spark, pipeline, settings, available_now=False),
+        start_refine(spark, pipeline, load_suite(pipeline, settings), settings, available_now=False),
+    ]
+    run_to_end(spark, queries)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

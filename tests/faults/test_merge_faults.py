@@ -1,0 +1,17 @@
+"""A bounded part of the schedules that attack the merge; ``make faults-merge`` runs many."""
+
+from pathlib import Path
+
+from merge_schedules import STEPS, Schedule, draw
+
+SEED = 110
+"""Its first eight steps hold one of everything: kills at seams, a lost checkpoint, reprocess, compaction, folding."""
+BEGIN_STEPS_SECONDS = 60
+"""Draining takes as long as it takes; with it, the whole stays below three minutes."""
+
+
+def test_every_answer_is_that_of_a_prefix_under_a_seeded_attack(tmp_path: Path) -> None:
+    schedule = Schedule(SEED, tmp_path / "schedule")
+    violation = schedule.run(draw(SEED, STEPS), limit_seconds=BEGIN_STEPS_SECONDS)
+    assert violation is None, f"{violation}; {schedule.tally}"
+    assert schedule.tally.by_reader.keys() >= {"quick", "slow", "silver", "spark"}
