@@ -1,6 +1,24 @@
 """The one-definition model: a pipeline is stated once, in typed Python, and everything else is derived from it."""
 
-from tidemark.definition.measures import ApproxDistinct, Count, CountIf, Max, Mean, Measure, Min, Quantile, Sum
+from tidemark.definition.measures import (
+    ApproxDistinct,
+    Count,
+    CountIf,
+    Dialect,
+    First,
+    Last,
+    Max,
+    Mean,
+    Measure,
+    Min,
+    Quantile,
+    State,
+    StdDev,
+    Sum,
+    TopK,
+    Variance,
+    quote,
+)
 from tidemark.definition.pipeline import KinesisStream, Pipeline, Rollup
 from tidemark.definition.window import Window
 
@@ -8,7 +26,10 @@ __all__ = [
     "ApproxDistinct",
     "Count",
     "CountIf",
+    "Dialect",
+    "First",
     "KinesisStream",
+    "Last",
     "Max",
     "Mean",
     "Measure",
@@ -16,6 +37,11 @@ __all__ = [
     "Pipeline",
     "Quantile",
     "Rollup",
+    "State",
+    "StdDev",
     "Sum",
+    "TopK",
+    "Variance",
     "Window",
+    "quote",
 ]

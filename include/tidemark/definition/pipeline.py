@@ -105,7 +105,7 @@ class Pipeline:
     @cached_property
     def events(self) -> EventSchema:
         """The parsed schema."""
-        return parse_ddl(self.schema)
+        return parse_ddl(self.schema, self.event_time)
 
     def rollup(self, name: str) -> Rollup:
         """The rollup of that name.
@@ -130,7 +130,7 @@ class Pipeline:
         if not _STREAM_NAME.match(self.source.name):
             problems.append(f"{self.source.name!r} is no name of a Kinesis stream (letters, digits, '_', '.', '-')")
         try:
-            schema = parse_ddl(self.schema)
+            schema = parse_ddl(self.schema, self.event_time)
         except ValueError as error:
             return [*problems, str(error)]
         problems += [

@@ -20,7 +20,8 @@ _SIMPLE: dict[str, pa.DataType] = {
     "TIMESTAMP": pa.timestamp("us", tz="UTC"),
     "BINARY": pa.binary(),
 }
-INTEGERS = frozenset({"BIGINT", "INT", "SMALLINT"})
+_DIGITS_OF_INTEGERS = {"BIGINT": 19, "INT": 10, "SMALLINT": 5}
+INTEGERS = frozenset(_DIGITS_OF_INTEGERS)
 FLOATS = frozenset({"DOUBLE", "FLOAT"})
 
 
@@ -41,17 +42,22 @@ class ColumnType:
         return self.sql in INTEGERS or self.sql in FLOATS or self.is_decimal
 
     @property
+    def digits(self) -> tuple[int, int]:
+        """Decimal digits, and how many of them stand after the point; (0, 0) unless an integer or a DECIMAL."""
+        if self.is_decimal:
+            precision, scale = self.sql[len("DECIMAL(") : -1].split(",")
+            return int(precision), int(scale)
+        return _DIGITS_OF_INTEGERS.get(self.sql, 0), 0
+
+    @property
     def scale(self) -> int:
         """Digits after the point of a DECIMAL; 0 for integers."""
-        return int(self.sql.rstrip(")").split(",")[1]) if self.is_decimal else 0
+        return self.digits[1]
 
     @property
     def arrow(self) -> pa.DataType:
         """The Arrow type under which Delta tables hold it; timestamps are microseconds in UTC."""
-        if self.is_decimal:
-            precision, scale = self.sql[len("DECIMAL(") : -1].split(",")
-            return pa.decimal128(int(precision), int(scale))
-        return _SIMPLE[self.sql]
+        return pa.decimal128(*self.digits) if self.is_decimal else _SIMPLE[self.sql]
 
 
 @dataclass(frozen=True)
@@ -63,10 +69,11 @@ class Column:
 
 
 class EventSchema:
-    """The columns of a pipeline's events, in the order of the DDL."""
+    """The columns of a pipeline's events, in the order of the DDL, and which of them says when an event happened."""
 
-    def __init__(self, columns: tuple[Column, ...]) -> None:
+    def __init__(self, columns: tuple[Column, ...], event_time: str = "") -> None:
         self.columns = columns
+        self.event_time = event_time
         self._by_name = {column.name: column for column in columns}
 
     def __iter__(self) -> Iterator[Column]:
@@ -84,8 +91,8 @@ class EventSchema:
         return tuple(self._by_name)
 
 
-def parse_ddl(ddl: str) -> EventSchema:
-    """Read a Spark DDL column list.
+def parse_ddl(ddl: str, event_time: str = "") -> EventSchema:
+    """Read a Spark DDL column list; ``event_time`` names the column of event time.
 
     Raises:
         ValueError: with a sentence that names the column and the types that are known.
@@ -106,7 +113,7 @@ def parse_ddl(ddl: str) -> EventSchema:
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise ValueError(f"columns named twice: {', '.join(doubled)}")
-    return EventSchema(tuple(columns))
+    return EventSchema(tuple(columns), event_time)
 
 
 def _column_type(name: str, sql: str) -> ColumnType:
@@ -117,4 +124,7 @@ def _column_type(name: str, sql: str) -> ColumnType:
         sql = sql[:-1] + ",0)"
     if sql not in _SIMPLE and not sql.startswith("DECIMAL("):
         raise ValueError(f"column {name!r} has type {sql}; known are {', '.join(_SIMPLE)} and DECIMAL(p,s)")
-    return ColumnType(sql)
+    column = ColumnType(sql)
+    if (column.is_decimal and not 0 <= column.scale <= column.digits[0] <= 38) or sql.startswith("DECIMAL(0"):
+        raise ValueError(f"column {name!r} has type {sql}; a DECIMAL(p,s) has 1 <= p <= 38 digits, 0 <= s <= p of them")
+    return column

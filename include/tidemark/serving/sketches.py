@@ -4,9 +4,19 @@ from collections.abc import Callable
 
 import duckdb
 import pyarrow as pa
-from datasketches import hll_sketch, hll_union, kll_doubles_sketch, tgt_hll_type
+from datasketches import (
+    frequent_items_error_type,
+    frequent_strings_sketch,
+    hll_sketch,
+    hll_union,
+    kll_doubles_sketch,
+    tgt_hll_type,
+)
 
 from tidemark.definition.measures import HLL_LOG2_BUCKETS
+
+_SURE = frequent_items_error_type.NO_FALSE_POSITIVES
+"""What Spark's approx_top_k_estimate lists, too."""
 
 
 def register_sketches(connection: duckdb.DuckDBPyConnection) -> None:
@@ -20,6 +30,8 @@ def register_sketches(connection: duckdb.DuckDBPyConnection) -> None:
 
     define("hll_union", _merging(_union_hll), ["BLOB[]"], "BLOB")
     define("kll_merge", _merging(_merge_kll), ["BLOB[]"], "BLOB")
+    define("items_merge", _merging(_merge_items), ["BLOB[]"], "BLOB")
+    define("items_top", _top, ["BLOB", "BIGINT"], "STRUCT(item VARCHAR, count BIGINT)[]")
     define("hll_sketch_estimate", _estimate, ["BLOB"], "BIGINT")
     define("kll_quantile", _quantile, ["BLOB", "DOUBLE"], "DOUBLE")
 
@@ -49,6 +61,13 @@ def _merge_kll(states: list[bytes]) -> bytes:
     return bytes(merged.serialize())
 
 
+def _merge_items(states: list[bytes]) -> bytes:
+    merged = frequent_strings_sketch.deserialize(states[0])
+    for state in states[1:]:
+        merged.merge(frequent_strings_sketch.deserialize(state))
+    return bytes(merged.serialize())
+
+
 def _estimate(states: pa.Array) -> pa.Array:
     return pa.array(
         [
@@ -65,3 +84,13 @@ def _quantile(states: pa.Array, ranks: pa.Array) -> pa.Array:
         sketch = None if state is None else kll_doubles_sketch.deserialize(state)
         values.append(None if sketch is None or sketch.is_empty() else sketch.get_quantile(rank, True))
     return pa.array(values, pa.float64())
+
+
+def _top(states: pa.Array, ks: pa.Array) -> pa.Array:
+    answers: list[list[dict[str, object]] | None] = []
+    for state, k in zip(states.to_pylist(), ks.to_pylist(), strict=True):
+        items = [] if state is None else frequent_strings_sketch.deserialize(state).get_frequent_items(_SURE)
+        # As Spark orders text: by its bytes.
+        ranked = sorted(((item, count) for item, count, *_ in items), key=lambda pair: (-pair[1], pair[0].encode()))
+        answers.append([{"item": item, "count": count} for item, count in ranked[:k]])
+    return pa.array(answers, pa.list_(pa.struct([("item", pa.string()), ("count", pa.int64())])))
