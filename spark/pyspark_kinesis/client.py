@@ -59,6 +59,8 @@ _ACCESS = {
     "UnrecognizedClientException",
 }
 _CONNECTIONS = 32
+# A page's token lives five minutes. A list that outlasts it, with throttles and retries, is begun anew so often.
+_LISTINGS = 5
 # Long enough for 10 MB over a slow line; a call that hangs longer is tried again.
 _TIMEOUT = urllib3.Timeout(connect=5.0, read=30.0)
 # A clock that differs by less cannot be told from the Date header, which has whole seconds, and the way there and back.
@@ -117,6 +119,15 @@ class KinesisClient:
 
     def shards(self, stream: dict[str, str]) -> list[Shard]:
         """All shards that the stream still lists, open and closed."""
+        for _ in range(_LISTINGS - 1):
+            try:
+                return self._listed(stream)
+            except RequestRefusedError as error:
+                if error.code != "ExpiredNextTokenException":
+                    raise
+        return self._listed(stream)
+
+    def _listed(self, stream: dict[str, str]) -> list[Shard]:
         found: list[Shard] = []
         request: dict[str, Any] = dict(stream)
         while True:
