@@ -1,0 +1,36 @@
+"""What fault schedules found, each as a test of its own."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from kinesis_emulator import running_emulator
+from pyspark_kinesis.client import KinesisClient
+from pyspark_kinesis.errors import RequestRefusedError
+
+
+@pytest.fixture(scope="module")
+def paged_url() -> Iterator[str]:
+    """An emulator that lists two shards a page."""
+    with running_emulator(arguments=("--create-milliseconds", "0", "--shards-per-page", "2")) as url:
+        client = KinesisClient("us-east-1", url)
+        client.call("CreateStream", {"StreamName": "s", "ShardCount": 5})
+        yield url
+
+
+def inject(url: str, **fault: object) -> None:
+    httpx.post(f"{url}/_control/faults", json=[fault]).raise_for_status()
+
+
+def test_a_list_of_shards_whose_token_expires_begins_anew(paged_url: str) -> None:
+    client = KinesisClient("us-east-1", paged_url)
+    inject(paged_url, operation="ListShards", kind="expire", calls=2)
+    assert [shard.shard_id[-1] for shard in client.shards({"StreamName": "s"})] == ["0", "1", "2", "3", "4"]
+
+
+def test_tokens_that_always_expire_are_an_error_in_the_end(paged_url: str) -> None:
+    client = KinesisClient("us-east-1", paged_url)
+    inject(paged_url, operation="ListShards", kind="expire")
+    with pytest.raises(RequestRefusedError, match="ExpiredNextTokenException"):
+        client.shards({"StreamName": "s"})
