@@ -283,7 +283,8 @@ class Stream:
         if 0 <= now_ms - self._trimmed_ms < 1000:
             return
         self._trimmed_ms = now_ms
-        horizon = self.horizon_ms(now_ms)
+        # Not from the stream's creation on: where the clock was set back, that is in the future.
+        horizon = now_ms - self.retention_hours * self.hour_ms
         for shard in list(self.shards.values()):
             shard.trim(horizon)
             if shard.closed_ms is not None and shard.closed_ms < horizon:

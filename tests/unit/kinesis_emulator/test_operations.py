@@ -28,6 +28,16 @@ def test_records_age_out_after_retention_and_an_iterator_goes_on_with_the_oldest
     assert read(here, token) == ["new"]
 
 
+def test_nothing_ages_out_because_the_clock_was_set_back(here: Kinesis, clock: HandClock) -> None:
+    put(here, "before")
+    here.state.settle()
+    clock.now -= 600
+    put(here, "after")
+    clock.now += 2
+    assert read(here) == ["before", "after"]
+    assert shard_ids(here, Type="AT_TRIM_HORIZON") == [0]
+
+
 def test_a_longer_retention_keeps_records_and_a_restart_keeps_the_retention(clock: HandClock, tmp_path: Path) -> None:
     first = kinesis_of(clock, data_dir=tmp_path)
     call(first, "CreateStream", StreamName="s", ShardCount=1)
