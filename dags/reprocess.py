@@ -1,7 +1,8 @@
 """Recompute event dates from bronze.
 
 One DAG a pipeline, ``<pipeline>.reprocess``. It seals the log, waits until the refine stream has passed the seal,
-replaces silver's slices and the batch tables of the range, and checks the result against the pipeline's suite. The
+stages the range's slice of silver and its partial aggregates, checks the pipeline's suite on what is staged, and
+publishes it: a broken expectation of severity critical fails the run with its figures, and nothing is changed. The
 streams go on meanwhile, and every serving answer stays right: publishing a date is one commit.
 
 - **Daily** over its data interval; backfill older dates with Airflow's own backfill.
@@ -12,7 +13,6 @@ streams go on meanwhile, and every serving answer stays right: publishing a date
 from airflow.sdk import dag
 
 from tidemark.airflow.tasks import (
-    DATA_REFUSED,
     DRIVER_LOST,
     dag_arguments,
     over_range,
@@ -37,7 +37,7 @@ def reprocess_dag(pipeline: Pipeline) -> None:
     )
     def reprocess() -> None:
         recompute = over_range("reprocess", pipeline, outlets=[table_asset(pipeline, t) for t in tables], **DRIVER_LOST)
-        plan() >> recompute >> over_range("validate", pipeline, **DATA_REFUSED)
+        plan() >> recompute
 
     reprocess()
 

@@ -7,7 +7,6 @@ put-if-absent.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import date
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -141,19 +140,3 @@ def seal(tables: Tables, settings: Settings) -> Sealed:
         commit_properties=transactions({INGEST_APP: through, SEALED_APP: newest}),
     )
     return Sealed(newest, through)
-
-
-@retry_conflicts
-def replace_dates(
-    table: Table, rows: pa.Table, start: date, end: date, versions: Mapping[str, int], settings: Settings
-) -> None:
-    """Replace all rows of the event dates in ``[start, end)`` by ``rows``, in one commit."""
-    snapshot = open_table(table, settings)
-    kept = {app: max(version, position(snapshot, app)) for app, version in versions.items()}
-    write_deltalake(
-        snapshot,
-        rows.select(table.schema.names).cast(table.schema),
-        mode="overwrite",
-        predicate=f"event_date >= '{start.isoformat()}' AND event_date < '{end.isoformat()}'",
-        commit_properties=transactions(kept),
-    )

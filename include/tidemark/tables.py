@@ -23,6 +23,10 @@ SEALED_APP = "tidemark/sealed"
 """Transaction of bronze: the highest sealed segment. Written by whoever seals; conflicts with a concurrent ingest."""
 BATCH_APP = "tidemark/batch"
 """Transaction of batch tables: the highest ingest_batch through which some date is covered."""
+GENERATION_APP = "tidemark/generation"
+"""Transaction of generations: the newest."""
+REJUDGE_APP = "tidemark/rejudge"
+"""Transaction of quarantine: counts the commits that moved records in or out of it because a definition changed."""
 REFINE_APP = "tidemark/refine"
 """Transaction of silver, quarantine, speed and refine_log: the highest ingest_batch that they contain."""
 
@@ -71,6 +75,16 @@ REFINE_LOG_SCHEMA = pa.schema(
     ]
 )
 """One row an ingest_batch: the account of what became of its records."""
+GENERATIONS_SCHEMA = pa.schema(
+    [
+        ("generation", pa.int64()),
+        ("after_ingest_batch", pa.int64()),
+        ("fingerprint", pa.string()),
+        ("definition", pa.string()),
+        ("since", TIMESTAMP),
+    ]
+)
+"""One row a definition of events that the refine stream ran with, in order (``tidemark.generations``)."""
 
 
 def silver_schema(pipeline: Pipeline) -> pa.Schema:
@@ -128,6 +142,7 @@ class Tables:
     silver: Table
     quarantine: Table
     refine_log: Table
+    generations: Table
     speed: dict[str, Table]
     batch: dict[str, Table]
 
@@ -137,6 +152,7 @@ class Tables:
             self.silver,
             self.quarantine,
             self.refine_log,
+            self.generations,
             *self.speed.values(),
             *self.batch.values(),
         )
@@ -160,6 +176,7 @@ def tables_of(pipeline: Pipeline, settings: Settings) -> Tables:
         silver=table("silver", silver_schema(pipeline), by_event, REFINE_APP),
         quarantine=table("quarantine", QUARANTINE_SCHEMA, by_ingest, REFINE_APP),
         refine_log=table("refine_log", REFINE_LOG_SCHEMA, (), REFINE_APP),
+        generations=table("generations", GENERATIONS_SCHEMA, (), None),
         speed={
             r.name: table(f"speed_{r.name}", speed_schema(pipeline, r), by_event, REFINE_APP) for r in pipeline.rollups
         },

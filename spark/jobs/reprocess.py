@@ -1,5 +1,6 @@
 """spark-submit entry: recomputes the event dates of a range from bronze and publishes them."""
 
+from datetime import date
 from typing import Annotated
 
 import typer
@@ -14,12 +15,13 @@ from tidemark_spark.session import session
 
 def main(
     pipeline: Annotated[str, typer.Option(help="Name of the pipeline.")],
-    from_: Annotated[str, typer.Option("--from", help="First event date.")],
-    to: Annotated[str, typer.Option("--to", help="Event date after the last.")],
+    from_: Annotated[str | None, typer.Option("--from", help="First event date.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Event date after the last.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All event dates, after a changed definition.")] = False,
     wait_seconds: Annotated[float, typer.Option(help="How long to wait for refine to pass the sealed segment.")] = 300,
 ) -> None:
-    """Reprocess the event dates [from, to) of a pipeline."""
-    start, end = parse_range(from_, to)
+    """Reprocess the event dates [from, to) of a pipeline, or all of them."""
+    start, end = (date.min, date.max) if everything else parse_range(from_, to)
     settings, definition = get_settings(), get_pipeline(pipeline)
     suite = load_suite(definition, settings)
     done = reprocess(
@@ -27,8 +29,10 @@ def main(
     )
     rows: list[tuple[str, object]] = [("bronze rows read", done.bronze_rows), ("silver rows", done.silver_rows)]
     rows += [(f"batch_{name} rows", count) for name, count in done.batch_rows.items()]
+    rows += [("put into quarantine", done.rejudged.quarantined), ("taken out of it", done.rejudged.recovered)]
+    rows += [("event dates published", len(done.published))]
     rows += [("covered through segment", done.covered_segment), ("seconds", f"{done.seconds:.1f}")]
-    show(f"reprocessed {pipeline} [{start}, {end})", ["what", "figure"], rows)
+    show(f"reprocessed {pipeline}, {'all' if everything else f'[{start}, {end})'}", ["what", "figure"], rows)
 
 
 run_job(main)

@@ -11,7 +11,7 @@ from tidemark.settings import get_settings
 from tidemark.tables import tables_of
 from tidemark_spark.job import parse_range, run_job, show
 from tidemark_spark.session import session
-from tidemark_spark.validate import between, validate
+from tidemark_spark.validate import between, critical_failures, validate
 
 
 def main(
@@ -25,17 +25,14 @@ def main(
     suite = load_suite(definition, settings)
     silver = session(f"{pipeline}.validate").read.format("delta").load(tables_of(definition, settings).silver.uri)
     checked = validate(between(silver, start, end), suite)
-    rows = [("passed" if c.success else "FAILED", c.expectation, c.unexpected, c.observed) for c in checked]
+    rows = [("passed" if c.success else "FAILED", c.severity, c.expectation, c.unexpected, c.observed) for c in checked]
     show(
         f"{pipeline} [{start}, {end}) against {definition.suite}",
-        ["result", "expectation", "unexpected", "observed"],
+        ["result", "severity", "expectation", "unexpected", "observed"],
         rows,
     )
-    failed = [c for c in checked if not c.success]
-    if failed:
-        raise QualityGateError(
-            f"{len(failed)} of {len(checked)} expectations failed: " + ", ".join(c.expectation for c in failed)
-        )
+    if critical := critical_failures(checked):
+        raise QualityGateError(f"{pipeline} [{start}, {end}) breaks {definition.suite}: {critical}")
 
 
 run_job(main)

@@ -2,8 +2,11 @@
 
 from typing import NamedTuple
 
+from delta.exceptions import DeltaConcurrentModificationException
+from delta.tables import DeltaOptimizeBuilder
 from delta.tables import DeltaTable as SparkDeltaTable
-from pyspark.sql import SparkSession
+from pyspark.sql import Row, SparkSession
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from tidemark.definition import Pipeline
 from tidemark.delta import NOTHING, open_table, position
@@ -36,9 +39,21 @@ def compact(spark: SparkSession, pipeline: Pipeline, settings: Settings, *, min_
         if before < min_files or (by_segment and sealed == NOTHING):
             continue
         builder = SparkDeltaTable.forPath(spark, table.uri).optimize()
-        metrics = (builder.where(f"segment <= {sealed}") if by_segment else builder).executeCompaction().first()
-        assert metrics is not None
+        metrics = _run(builder.where(f"segment <= {sealed}") if by_segment else builder)
         after = len(open_table(table, settings).file_uris())
-        m = metrics["metrics"]
-        done.append(Compacted(table.name, before, after, m["numFilesRemoved"], m["numFilesAdded"]))
+        done.append(Compacted(table.name, before, after, metrics["numFilesRemoved"], metrics["numFilesAdded"]))
     return done
+
+
+@retry(
+    retry=retry_if_exception_type(DeltaConcurrentModificationException),
+    stop=stop_after_attempt(5),
+    wait=wait_random_exponential(multiplier=0.2, max=5.0),
+    reraise=True,
+)
+def _run(builder: DeltaOptimizeBuilder) -> Row:
+    # A reprocess or a folding may replace files that OPTIMIZE is about to: what is left is compacted from there.
+    done = builder.executeCompaction().first()
+    assert done is not None
+    metrics: Row = done["metrics"]
+    return metrics

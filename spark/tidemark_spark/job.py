@@ -25,12 +25,14 @@ def run_job(main: Callable[..., None]) -> None:
         sys.exit(1)
 
 
-def parse_range(start: str, end: str) -> tuple[date, date]:
+def parse_range(start: str | None, end: str | None) -> tuple[date, date]:
     """Two ISO dates as the half-open range ``[start, end)``.
 
     Raises:
         TidemarkError: not dates, or the range is empty.
     """
+    if start is None or end is None:
+        raise TidemarkError("a range of event dates has two ends: give both --from and --to")
     try:
         first, last = date.fromisoformat(start), date.fromisoformat(end)
     except ValueError as error:

@@ -24,10 +24,16 @@ def parse(bronze: DataFrame, pipeline: Pipeline, suite: Suite) -> DataFrame:
     typed = [F.expr(f"try_cast(_raw.`{c.name}` AS {c.type.sql})").alias(c.name) for c in columns]
     read = bronze.withColumn("_text", F.expr(text)).withColumn("_raw", F.expr(raw)).select("*", *typed)
     return (
-        read.withColumn("event_date", F.to_date(pipeline.event_time))
+        read.withColumn("event_date", event_date(pipeline))
         .withColumn("reasons", F.array_compact(F.array(*_reasons(pipeline, suite))))
         .drop("_text", "_raw")
     )
+
+
+def event_date(pipeline: Pipeline) -> Column:
+    """The calendar date of the event time in the pipeline's time zone."""
+    at = F.col(pipeline.event_time)
+    return F.to_date(at if pipeline.timezone == "UTC" else F.from_utc_timestamp(at, pipeline.timezone))
 
 
 def valid_events(parsed: DataFrame, pipeline: Pipeline) -> DataFrame:

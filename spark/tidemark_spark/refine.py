@@ -60,14 +60,14 @@ def starting_position(pipeline: Pipeline, settings: Settings) -> int:
     return int(pc.min(recent["min.ingest_batch"]).as_py()) - 1
 
 
-def bronze_stream(spark: SparkSession, pipeline: Pipeline, settings: Settings) -> DataFrame:
-    """The bronze log as a stream; a query without a checkpoint starts at ``starting_position``."""
+def bronze_stream(spark: SparkSession, pipeline: Pipeline, settings: Settings, after: int | None = None) -> DataFrame:
+    """The bronze log as a stream; a query without a checkpoint starts after ``after``: ``starting_position``."""
     spark.dataSource.register(BronzeLogSource)
     return (
         spark.readStream.format(BRONZE_LOG_FORMAT)
         .option("uri", tables_of(pipeline, settings).bronze.uri)
         .option("storageOptions", json.dumps(settings.storage_options))
-        .option("after", starting_position(pipeline, settings))
+        .option("after", starting_position(pipeline, settings) if after is None else after)
         .option("maxRecords", settings.max_records_per_batch)
         .load()
     )

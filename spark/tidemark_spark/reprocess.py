@@ -1,30 +1,39 @@
-"""Batch reprocessing: silver slices and batch partial aggregates recomputed from bronze through a sealed segment."""
+"""Batch reprocessing: silver slices and batch partial aggregates recomputed from bronze through a sealed segment.
+
+Write, audit, publish: everything is staged beside the tables, the suite is checked on what was staged, and only then
+each table is swapped in by one commit. Silver first, then the rollups: each rollup's answer changes in one commit,
+together with its coverage. A run that dies leaves staged files that no version holds; the next one does it all again.
+"""
 
 import time
 from collections.abc import Callable
-from datetime import date, timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from typing import NamedTuple
 
-import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
-from pyspark import StorageLevel
-from pyspark.sql import DataFrame, Observation, SparkSession, Window
+from pyspark.sql import Column, DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
 from tenacity import RetryError, retry, retry_if_result, stop_after_delay, wait_fixed
 
+from tidemark.candidates import NO_BATCH, Interval, batches_of_dates, condition, files_of, look_back, merged
 from tidemark.definition import Pipeline, Rollup
-from tidemark.delta import Sealed, open_table, position, replace_dates, seal
-from tidemark.errors import CoverageError
+from tidemark.delta import Sealed, open_table, position, seal
+from tidemark.errors import CoverageError, QualityGateError
+from tidemark.generations import Generation, current_generation
+from tidemark.publish import days_between, generation_app, publish_dates
 from tidemark.quality import Suite
 from tidemark.settings import Settings
 from tidemark.tables import BATCH_APP, REFINE_APP, Tables, batch_schema, tables_of
-from tidemark_spark.parse import event_key, parse, valid_events
+from tidemark_spark.parse import parse, valid_events
+from tidemark_spark.rejudge import RECORD, Rejudged, quarantine_newly_broken, refuse_moves, release_recovered
 from tidemark_spark.rollups import partial_aggregates
+from tidemark_spark.staging import Staged, stage
+from tidemark_spark.validate import critical_failures, validate
 
 
 class Reprocessed(NamedTuple):
-    """What a reprocess did."""
+    """What a reprocess did; ``published`` are the event dates that it replaced in every table."""
 
     start: date
     end: date
@@ -32,20 +41,17 @@ class Reprocessed(NamedTuple):
     bronze_rows: int
     silver_rows: int
     batch_rows: dict[str, int]
+    rejudged: Rejudged
+    published: list[date]
     seconds: float
 
 
 def deduplicate(valid: DataFrame, pipeline: Pipeline) -> DataFrame:
     """The first copy of each key in log order, as the stream keeps it, but over all of the rows."""
-    order = Window.partitionBy("_key").orderBy(
+    order = Window.partitionBy(*pipeline.key).orderBy(
         "ingest_batch", "shard_id", F.length("sequence_number"), "sequence_number", "sub_sequence_number"
     )
-    return (
-        valid.withColumn("_key", event_key(pipeline))
-        .withColumn("_copy", F.row_number().over(order))
-        .where("_copy = 1")
-        .drop("_key", "_copy")
-    )
+    return valid.withColumn("_copy", F.row_number().over(order)).where("_copy = 1").drop("_copy")
 
 
 def seal_and_wait(tables: Tables, settings: Settings, wait_seconds: float) -> Sealed:
@@ -81,85 +87,186 @@ def reprocess(
     end: date,
     *,
     wait_seconds: float = 300,
+    audit: bool = True,
     say: Callable[[str], None] = print,
 ) -> Reprocessed:
-    """Recompute the event dates in ``[start, end)`` and publish them, one commit a table.
+    """Recompute the event dates in ``[start, end)`` from bronze, check them, and publish them, one commit a table.
+
+    ``date.min`` and ``date.max`` stand for everything. ``audit``: whether the suite is checked on the staged slice.
 
     Raises:
-        CoverageError: refine did not pass the sealed segment in time.
+        CoverageError: refine did not pass the sealed segment in time, or the range is too small for what a changed
+            definition moves; nothing was changed.
+        QualityGateError: the staged slice breaks a critical expectation; nothing was changed.
+        TableError: the streams run another definition of the pipeline's events.
     """
     began = time.monotonic()
     tables = tables_of(pipeline, settings)
+    generation = current_generation(pipeline, suite, settings)
     segment, through = seal_and_wait(tables, settings, wait_seconds)
-    say(f"{pipeline.name}: event dates [{start}, {end}) through segment {segment} (ingest_batch {through})")
-    bronze = spark.read.format("delta").load(tables.bronze.uri).where(F.col("segment") <= segment)
-    read = Observation()
-    wanted = _candidate_batches(tables, settings, start, end)
-    candidates = bronze.where(wanted or "false")
-    if wanted:  # Spark optimises what reads nothing away, the observation with it
-        candidates = candidates.observe(read, F.count("*").alias("rows"))
-    inside = (F.col("event_date") >= F.lit(start)) & (F.col("event_date") < F.lit(end))
-    valid = valid_events(parse(candidates, pipeline, suite), pipeline).where(inside)
-    slice_ = deduplicate(valid, pipeline).withColumn("segment", F.lit(segment).cast("bigint"))
-    slice_ = slice_.persist(StorageLevel.MEMORY_AND_DISK)
+    run = _Slice(spark, pipeline, suite, settings, start, end, segment, generation)
+    say(f"{pipeline.name}: event dates {run.name} through segment {segment} (ingest_batch {through})")
+    staged = run.stage_silver()
+    say(f"silver: {staged.rows:,} rows staged, from {run.bronze_rows:,} of bronze")
+    partials: dict[str, Staged] = {}
     try:
-        silver_rows = slice_.count()
-        _replace_silver(slice_, tables.silver.uri, start, end, segment)
-        say(f"silver: {silver_rows:,} rows")
-        batch_rows = {}
-        for rollup in pipeline.rollups:
-            rows = _batch_rows(slice_, pipeline, rollup, start, end, segment, through)
-            replace_dates(tables.batch[rollup.name], rows, start, end, {BATCH_APP: through}, settings)
-            batch_rows[rollup.name] = rows.num_rows
-            say(f"batch_{rollup.name}: {rows.num_rows:,} partial aggregates")
-        bronze_rows = read.get["rows"] if wanted else 0
-        return Reprocessed(start, end, segment, bronze_rows, silver_rows, batch_rows, time.monotonic() - began)
-    finally:
-        slice_.unpersist()
+        if audit:
+            run.audit(staged, say)
+        days = run.days(staged)
+        with ThreadPoolExecutor(max_workers=2, thread_name_prefix="rollup") as pool:
+            jobs = {r.name: pool.submit(run.stage_batch, staged, r, days, through) for r in pipeline.rollups}
+            for name, job in jobs.items():
+                partials[name] = job.result()
+                say(f"batch_{name}: {partials[name].rows:,} partial aggregates staged")
+        quarantined = run.quarantine_newly_broken() if run.judged_before else 0
+    except BaseException:
+        for each in (staged, *partials.values()):
+            each.discard(settings)
+        raise
+    judged = {generation_app(day): generation.number for day in days}
+    published = set(publish_dates(tables.silver, staged.files, days, segment, settings, judged))
+    for name, rows in partials.items():
+        published &= set(publish_dates(tables.batch[name], rows.files, days, segment, settings, {BATCH_APP: through}))
+    if passed := sorted(set(days) - published):
+        say(f"left as they are, since another run has covered them further: {', '.join(map(str, passed))}")
+    recovered = run.release_recovered() if run.judged_before else 0
+    say(f"published {len(published):,} event dates")
+    rows_by_rollup = {name: rows.rows for name, rows in partials.items()}
+    return Reprocessed(
+        start, end, segment, run.bronze_rows, staged.rows, rows_by_rollup,
+        Rejudged(quarantined, recovered), sorted(published), time.monotonic() - began,
+    )  # fmt: skip
 
 
-def _candidate_batches(tables: Tables, settings: Settings, start: date, end: date) -> str:
-    """Which ingest_batches can hold events of the dates: those of silver's rows there, and those with quarantine.
+class _Slice:
+    """The records of a range of event dates through a segment, and what is made of them."""
 
-    A condition on bronze; empty where none can.
-    """
-    silver = _files(open_table(tables.silver, settings))
-    dates = silver["partition.event_date"]
-    of_dates = pc.and_(pc.greater_equal(dates, pa.scalar(start)), pc.less(dates, pa.scalar(end)))
-    sources = [silver.filter(of_dates), _files(open_table(tables.quarantine, settings))]
-    ranges = []
-    for files in sources:
-        low, high = pc.min(files["min.ingest_batch"]).as_py(), pc.max(files["max.ingest_batch"]).as_py()
-        if low is not None:
-            ranges.append(f"ingest_batch BETWEEN {int(low)} AND {int(high)}")
-    return " OR ".join(ranges)
+    def __init__(
+        self,
+        spark: SparkSession,
+        pipeline: Pipeline,
+        suite: Suite,
+        settings: Settings,
+        start: date,
+        end: date,
+        segment: int,
+        generation: Generation,
+    ) -> None:
+        self._spark = spark
+        self._pipeline = pipeline
+        self._suite = suite
+        self._settings = settings
+        self._start = start
+        self._end = end
+        self._segment = segment
+        self._generation = generation
+        self._tables = tables_of(pipeline, settings)
+        self._silver = open_table(self._tables.silver, settings)
+        self.everything = (start, end) == (date.min, date.max)
+        self.name = "all" if self.everything else f"[{start}, {end})"
+        self.bronze_rows = 0
+        self.judged_before = generation.number > 0 and (
+            self.everything
+            or any(position(self._silver, generation_app(day)) < generation.number for day in days_between(start, end))
+        )
+        self._condition = "true" if self.everything else condition(self._candidates())
+        bronze = spark.read.format("delta").load(self._tables.bronze.uri)
+        self._records = bronze.where((F.col("segment") <= segment) & F.expr(self._condition))
+        self._parsed = parse(self._records, pipeline, suite)
 
+    def stage_silver(self) -> Staged:
+        """The range's events, each once, as rows of silver.
 
-def _files(snapshot: DeltaTable) -> pa.Table:
-    files = pa.table(snapshot.get_add_actions(flatten=True))
-    for name in ("min.ingest_batch", "max.ingest_batch", "partition.event_date"):
-        if name not in files.column_names:
-            kind = pa.date32() if name.endswith("date") else pa.int64()
-            files = files.append_column(name, pa.nulls(files.num_rows, kind))
-    return files
+        Raises:
+            CoverageError: a changed definition gives events of the range a date outside of it.
+        """
+        if self.judged_before and not self.everything:
+            refuse_moves(self._parsed, self._was(), self._start, self._end)
+        read = Observation()
+        records = self._records
+        if self._condition != NO_BATCH:  # Spark optimises what reads nothing away, the observation with it
+            records = records.observe(read, F.count("*").alias("rows"))
+        valid = valid_events(parse(records, self._pipeline, self._suite), self._pipeline)
+        rows = deduplicate(valid, self._pipeline).where(self._inside()).withColumn("segment", self._stamp())
+        staged = stage(rows, self._tables.silver, self._settings)
+        self.bronze_rows = read.get["rows"] if self._condition != NO_BATCH else 0
+        return staged
 
+    def audit(self, staged: Staged, say: Callable[[str], None]) -> None:
+        """Check the suite on what was staged.
 
-def _replace_silver(rows: DataFrame, uri: str, start: date, end: date, segment: int) -> None:
-    # The predicate names both partition columns: appends to the open segment never meet it.
-    replaced = f"event_date >= '{start}' AND event_date < '{end}' AND segment <= {segment}"
-    rows.repartition(2, "event_date").write.format("delta").mode("overwrite").option("replaceWhere", replaced).save(uri)
+        Raises:
+            QualityGateError: it breaks a critical expectation.
+        """
+        rows = staged.read(self._spark, self._spark.read.format("delta").load(self._tables.silver.uri))
+        if not staged.files and self._was().isEmpty():
+            say("no event in the range, before or after: there is nothing to check")
+            return
+        checked = validate(rows, self._suite)
+        say(f"suite {self._suite.name}: {sum(c.success for c in checked)} of {len(checked)} expectations hold")
+        if critical := critical_failures(checked):
+            raise QualityGateError(f"nothing was published of {self.name}, as the staged slice breaks: {critical}")
 
+    def days(self, staged: Staged) -> list[date]:
+        """The event dates to publish: all of the range, also those without events; of everything, those there are."""
+        if not self.everything:
+            return days_between(self._start, self._end)
+        found = {date.fromisoformat(file.partition["event_date"]) for file in staged.files}
+        for table in (self._tables.silver, *self._tables.batch.values()):
+            files = files_of(open_table(table, self._settings))
+            found |= set(pc.unique(files["partition.event_date"]).to_pylist()) - {None}
+        return sorted(found)
 
-def _batch_rows(
-    events: DataFrame, pipeline: Pipeline, rollup: Rollup, start: date, end: date, segment: int, through: int
-) -> pa.Table:
-    """Partial aggregates of the slice, and one marker row a date that states its coverage."""
-    schema = batch_schema(pipeline, rollup)
-    partials = partial_aggregates(events, pipeline, rollup, []).withColumn(
-        "covered_segment", F.lit(segment).cast("bigint")
-    )
-    dates = [start + timedelta(days=n) for n in range((end - start).days)]
-    markers = pa.Table.from_pylist(
-        [{"event_date": day, "covered_segment": segment, "ingest_batch": through} for day in dates], schema=schema
-    )
-    return pa.concat_tables([partials.select(*schema.names).toArrow().cast(schema), markers])
+    def stage_batch(self, staged: Staged, rollup: Rollup, days: list[date], through: int) -> Staged:
+        """Partial aggregates of the slice, and one marker row a date that states its coverage."""
+        table = self._tables.batch[rollup.name]
+        schema = batch_schema(self._pipeline, rollup)
+        events = staged.read(self._spark, self._spark.read.format("delta").load(self._tables.silver.uri))
+        partials = partial_aggregates(events, self._pipeline, rollup, []).withColumn("covered_segment", self._stamp())
+        blank = [F.lit(None).alias(name) for name in schema.names if name not in ("event_date", "ingest_batch")]
+        markers = self._spark.createDataFrame([(day,) for day in days], "event_date DATE").select(
+            "event_date", F.lit(through).cast("bigint").alias("ingest_batch"), *blank
+        )
+        markers = markers.withColumn("covered_segment", self._stamp())
+        rows = partials.select(*schema.names).unionByName(markers.select(*schema.names))
+        return stage(rows, table, self._settings)
+
+    def quarantine_newly_broken(self) -> int:
+        """Put the range's records that are events no more into quarantine."""
+        return quarantine_newly_broken(self._parsed, self._was(), self._tables.quarantine, self._settings)
+
+    def release_recovered(self) -> int:
+        """Take the range's records that have become events out of quarantine."""
+        return release_recovered(self._spark, self._recovered(), self._tables.quarantine, self._settings)
+
+    def _candidates(self) -> list[Interval]:
+        intervals = batches_of_dates(self._silver, self._start, self._end, self._segment)
+        if self.judged_before:
+            batches = [row[0] for row in self._recovered().select("ingest_batch").distinct().collect()]
+            intervals = merged([*intervals, *(Interval(n, n) for n in batches)])
+        bronze = open_table(self._tables.bronze, self._settings)
+        return look_back(intervals, bronze, self._pipeline.deduplication_horizon)
+
+    def _recovered(self) -> DataFrame:
+        """Ids, ingest_batch and partition of quarantined records that are events of the range now."""
+        held = (
+            self._spark.read.format("delta")
+            .load(self._tables.quarantine.uri)
+            .where((F.col("segment") <= self._segment) & (F.col("ingest_batch") <= self._generation.after))
+        )
+        again = parse(held.drop("reasons"), self._pipeline, self._suite)
+        return again.where((F.size("reasons") == 0) & self._inside()).select(
+            *RECORD, "ingest_batch", "ingest_date", "segment"
+        )
+
+    def _was(self) -> DataFrame:
+        """Silver's rows of the range before this run."""
+        silver = self._spark.read.format("delta").option("versionAsOf", self._silver.version())
+        return silver.load(self._tables.silver.uri).where(self._inside() & (F.col("segment") <= self._segment))
+
+    def _inside(self) -> Column:
+        day = F.col("event_date")
+        return F.lit(True) if self.everything else (day >= F.lit(self._start)) & (day < F.lit(self._end))
+
+    def _stamp(self) -> Column:
+        return F.lit(self._segment).cast("bigint")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ from pyspark.sql.streaming.readwriter import DataStreamWriter
 from tidemark.definition import Pipeline
 from tidemark.delta import NOTHING, open_table, position
 from tidemark.errors import JobError
+from tidemark.generations import begin_generation
 from tidemark.quality import Suite
 from tidemark.settings import Settings
 from tidemark.tables import INGEST_APP, tables_of
 from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.refine import RefineSink, bronze_stream, refined_rows
+from tidemark_spark.refine import RefineSink, bronze_stream, refined_rows, starting_position
+
+log = logging.getLogger("tidemark.stream")
 
 
 def checkpoint_location(pipeline: Pipeline, stream: str, settings: Settings) -> str:
@@ -56,6 +60,8 @@ def start_ingest(spark: SparkSession, pipeline: Pipeline, settings: Settings, *,
     # Only a query without a committed batch asks where to start; to find out reads all of bronze's sequence numbers.
     begun = has_committed(spark, location)
     starting = pipeline.source.starting_position if begun else resume_position(pipeline, settings)
+    if not begun and starting != pipeline.source.starting_position:
+        resumed(name, location, "goes on after each shard's last record in bronze", starting)
     reader = (
         spark.readStream.format("kinesis")
         .option("streamName", pipeline.source.name)
@@ -84,13 +90,26 @@ def start_refine(
     spark: SparkSession, pipeline: Pipeline, suite: Suite, settings: Settings, *, available_now: bool
 ) -> StreamingQuery:
     """Bronze to silver, quarantine, speed tables and refine log."""
+    begin_generation(pipeline, suite, settings)
+    location = checkpoint_location(pipeline, "refine", settings)
+    after = starting_position(pipeline, settings)
+    if after != NOTHING and not has_committed(spark, location):
+        what = (
+            "reads bronze again from one deduplication horizon before its tables' position; what they hold is left out"
+        )
+        resumed(f"{pipeline.name}.refine", location, what, f"ingest_batch {after + 1}")
     writer = (
-        refined_rows(bronze_stream(spark, pipeline, settings), pipeline, suite)
+        refined_rows(bronze_stream(spark, pipeline, settings, after), pipeline, suite)
         .writeStream.queryName(f"{pipeline.name}.refine")
         .foreachBatch(RefineSink(pipeline, settings))
-        .option("checkpointLocation", checkpoint_location(pipeline, "refine", settings))
+        .option("checkpointLocation", location)
     )
     return _trigger(writer, settings, available_now=available_now).start()
+
+
+def resumed(query: str, location: str, what: str, start: str) -> None:
+    """Tell that a query lost its checkpoint, and what it does about it."""
+    log.warning("%s has no checkpoint at %s, but its tables hold rows: it %s (from %s)", query, location, what, start)
 
 
 def run_to_end(spark: SparkSession, queries: list[StreamingQuery]) -> None:

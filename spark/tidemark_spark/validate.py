@@ -19,6 +19,7 @@ class Checked(NamedTuple):
     success: bool
     observed: str
     unexpected: int
+    severity: str
 
 
 def validate(rows: DataFrame, suite: Suite) -> list[Checked]:
@@ -56,12 +57,21 @@ def validate(rows: DataFrame, suite: Suite) -> list[Checked]:
             continue
         detail = result.result or {}
         observed = detail.get("observed_value", detail.get("partial_unexpected_list", ""))
-        checked.append(
-            Checked(name, bool(result.success), str(observed)[:120], int(detail.get("unexpected_count") or 0))
-        )
+        severity = str(getattr(config.severity, "value", config.severity) or "critical")
+        unexpected = int(detail.get("unexpected_count") or 0)
+        checked.append(Checked(name, bool(result.success), str(observed)[:120], unexpected, severity))
     if broken:
         raise ExpectationError(f"suite {suite.name!r} could not be evaluated: " + "; ".join(broken))
     return checked
+
+
+def critical_failures(checked: list[Checked]) -> str:
+    """What keeps rows from being published, with its figures: broken expectations of severity critical; or nothing."""
+    return "; ".join(
+        f"{c.expectation}: observed {c.observed or 'nothing'}, {c.unexpected:,} unexpected"
+        for c in checked
+        if not c.success and c.severity == "critical"
+    )
 
 
 def between(silver: DataFrame, start: date, end: date) -> DataFrame:

@@ -25,17 +25,16 @@ def dags() -> dict[str, Any]:
     return dict(bag.dags)
 
 
-def test_there_are_three_dags_a_pipeline(dags: dict[str, Any]) -> None:
-    operations = ("compact", "reprocess", "validate")
+def test_there_is_a_dag_a_pipeline_and_operation(dags: dict[str, Any]) -> None:
+    operations = ("compact", "reconcile", "reprocess", "validate")
     assert sorted(dags) == [f"{pipeline}.{o}" for pipeline in ("clickstream", "flights") for o in operations]
 
 
-def test_a_reprocess_is_planned_first_and_validated_last(dags: dict[str, Any]) -> None:
+def test_a_reprocess_is_planned_first(dags: dict[str, Any]) -> None:
     dag = dags["flights.reprocess"]
     assert {task: sorted(dag.get_task(task).downstream_task_ids) for task in dag.task_ids} == {
         "plan": ["reprocess"],
-        "reprocess": ["validate"],
-        "validate": [],
+        "reprocess": [],
     }
 
 
@@ -68,7 +67,7 @@ def test_parsing_imports_no_spark_and_a_third_pipeline_gets_its_dags(tmp_path: P
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip().endswith("'third.compact', 'third.reprocess', 'third.validate'] False False")
+    assert done.stdout.strip().endswith("'third.compact', 'third.reconcile', 'third.reprocess', 'third.validate'] False False")
 
 
 def test_a_form_with_both_dates_is_taken_as_it_is() -> None:

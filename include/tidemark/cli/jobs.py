@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tidemark.errors import JobError
+from tidemark.errors import JobError, TidemarkError
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
 
@@ -17,7 +17,7 @@ ToOption = Annotated[str, typer.Option("--to", help="Event date after the last."
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the root."""
-    for command in (jars, stream, reprocess, compact, validate):
+    for command in (jars, stream, reprocess, compact, validate, reconcile):
         app.command()(command)
 
 
@@ -32,6 +32,10 @@ def _submit(job: str, arguments: list[str]) -> None:
     done = subprocess.run(submit_command(job, arguments, settings), env=submit_environment(settings), check=False)
     if done.returncode:
         raise JobError(f"the {job} job ended with exit code {done.returncode}; its output above says why")
+
+
+def _given(option: str, value: str | None) -> list[str]:
+    return [] if value is None else [option, value]
 
 
 def jars() -> None:
@@ -53,19 +57,31 @@ def stream(
 
 def reprocess(
     pipeline: PipelineArgument,
-    from_: FromOption,
-    to: ToOption,
+    from_: Annotated[str | None, typer.Option("--from", help="First event date, such as 2013-01-01.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Event date after the last.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All event dates, after a changed definition.")] = False,
     wait_seconds: Annotated[float, typer.Option(help="Limit on the wait for the refine stream.")] = 300,
 ) -> None:
-    """Recompute the event dates [from, to) from bronze and publish them."""
-    _submit("reprocess", ["--pipeline", pipeline, "--from", from_, "--to", to, "--wait-seconds", str(wait_seconds)])
+    """Recompute the event dates [from, to) from bronze, check them against the suite, and publish them."""
+    if everything == (from_ is not None or to is not None):
+        raise TidemarkError("say which event dates: either --from and --to, or --all")
+    chosen = ["--all"] if everything else [*_given("--from", from_), *_given("--to", to)]
+    _submit("reprocess", ["--pipeline", pipeline, *chosen, "--wait-seconds", str(wait_seconds)])
 
 
-def compact(pipeline: PipelineArgument) -> None:
-    """OPTIMIZE the tables of a pipeline where the streams no longer write."""
-    _submit("compact", ["--pipeline", pipeline])
+def compact(
+    pipeline: PipelineArgument,
+    grace: Annotated[str, typer.Option(help="Speed rows younger than this are not folded.")] = "1 hour",
+) -> None:
+    """Fold the speed tables, and OPTIMIZE the tables of a pipeline, where the streams no longer write."""
+    _submit("compact", ["--pipeline", pipeline, "--grace", grace])
 
 
 def validate(pipeline: PipelineArgument, from_: FromOption, to: ToOption) -> None:
     """Check silver's event dates [from, to) against the pipeline's suite."""
     _submit("validate", ["--pipeline", pipeline, "--from", from_, "--to", to])
+
+
+def reconcile(pipeline: PipelineArgument, from_: FromOption, to: ToOption) -> None:
+    """Recompute the event dates [from, to) from bronze and compare them with speed and serving, pane by pane."""
+    _submit("reconcile", ["--pipeline", pipeline, "--from", from_, "--to", to])

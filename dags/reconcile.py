@@ -1,0 +1,32 @@
+"""Compare what is served with a recomputation from bronze.
+
+One DAG a pipeline, ``<pipeline>.reconcile``, over the data interval, or `from` and `to` when triggered by hand. It
+recomputes the range from bronze alone, through the position in the log that the serving view states, and compares every
+pane with the speed layer and with the serving view. A served value that drifts fails the run; the log shows its pane,
+both values and the likely cause. It changes nothing, and the streams go on meanwhile.
+"""
+
+from airflow.sdk import dag
+
+from tidemark.airflow.tasks import DATA_REFUSED, dag_arguments, over_range, plan, range_params, schedule
+from tidemark.definition import Pipeline
+from tidemark.registry import load_pipelines
+
+
+def reconcile_dag(pipeline: Pipeline) -> None:
+    """The DAG of one pipeline."""
+
+    @dag(
+        **dag_arguments(pipeline, "reconcile"),
+        doc_md=__doc__,
+        schedule=schedule("@daily"),
+        params=range_params(),
+    )
+    def reconcile() -> None:
+        plan() >> over_range("reconcile", pipeline, **DATA_REFUSED)
+
+    reconcile()
+
+
+for definition in load_pipelines().values():
+    reconcile_dag(definition)

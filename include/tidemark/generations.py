@@ -1,0 +1,111 @@
+"""Which definition judged which part of the log.
+
+The refine stream notes, when it starts with another definition of events than the one before, from which ingest_batch
+on that one holds. Rows that it wrote before were judged by an older *generation*; a reprocess brings them up to date.
+With one generation, which is the rule, nothing of this costs anything.
+"""
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import orjson
+import pyarrow as pa
+from deltalake import write_deltalake
+
+from tidemark.definition import Pipeline
+from tidemark.delta import NOTHING, open_table, position, retry_conflicts, transactions
+from tidemark.errors import TableError
+from tidemark.quality import Suite
+from tidemark.settings import Settings
+from tidemark.tables import GENERATION_APP, REFINE_APP, Table, tables_of
+
+PARSER = 1
+"""Version of the rules by which records become events; raise it with a change that judges any record otherwise."""
+
+
+class Generation(NamedTuple):
+    """A definition of events: its number, counted from 0, and the ingest_batch after which it judged the log."""
+
+    number: int
+    after: int
+
+
+def judged_by(pipeline: Pipeline, suite: Suite) -> dict[str, Any]:
+    """Everything of a definition that decides what becomes of a record: plain values, equal if and only if it is."""
+    return {
+        "parser": PARSER,
+        "columns": [[column.name, column.type.sql] for column in pipeline.events],
+        "event_time": pipeline.event_time,
+        "key": sorted(pipeline.key),
+        "required": sorted(pipeline.required),
+        "max_future_seconds": pipeline.max_future.total_seconds(),
+        "timezone": getattr(pipeline, "timezone", "UTC"),
+        "rules": sorted([rule.name, rule.broken] for rule in suite.rules if rule.action == "quarantine"),
+    }
+
+
+def current_generation(pipeline: Pipeline, suite: Suite, settings: Settings) -> Generation:
+    """The generation of the running definition.
+
+    Raises:
+        TableError: the refine stream last ran with another definition; the message says what to do.
+    """
+    last, text = _last(pipeline, settings)
+    if last is None:
+        return Generation(0, NOTHING)
+    if text != _text(judged_by(pipeline, suite)):
+        raise TableError(
+            f"the streams of {pipeline.name!r} run, or last ran, with another definition of its events "
+            f"(columns, key, event time, zone or rules): restart them first, so that old and new are told apart "
+            f"(what changed: {_difference(text, judged_by(pipeline, suite))})"
+        )
+    return last
+
+
+@retry_conflicts
+def begin_generation(pipeline: Pipeline, suite: Suite, settings: Settings) -> Generation:
+    """Called by the refine stream as it starts: the generation of its definition, a new one where that has changed.
+
+    Raises:
+        TableError: it has changed while a micro-batch was half done, which no single definition can finish.
+    """
+    table = tables_of(pipeline, settings).generations
+    last, text = _last(pipeline, settings)
+    judged = _text(judged_by(pipeline, suite))
+    if last is not None and text == judged:
+        return last
+    positions = {t.name: position(open_table(t, settings), REFINE_APP) for t in tables_of(pipeline, settings).refined}
+    if last is not None and len(set(positions.values())) > 1:
+        raise TableError(
+            f"the refine stream of {pipeline.name!r} died in the middle of a micro-batch ({positions}), and its "
+            "definition has changed since: run the streams once more with the definition before, then with this one"
+        )
+    begun = Generation(0 if last is None else last.number + 1, max(positions.values()))
+    digest = hashlib.sha256(judged.encode()).hexdigest()
+    row = dict(zip(table.schema.names, (*begun, digest, judged, datetime.now(UTC)), strict=True))
+    write_deltalake(
+        open_table(table, settings),
+        pa.Table.from_pylist([row], schema=table.schema),
+        mode="append",
+        commit_properties=transactions({GENERATION_APP: begun.number}),
+    )
+    return begun
+
+
+def _last(pipeline: Pipeline, settings: Settings) -> tuple[Generation | None, str]:
+    table: Table = tables_of(pipeline, settings).generations
+    rows = open_table(table, settings).to_pyarrow_dataset().to_table().to_pylist()
+    if not rows:
+        return None, ""
+    last = max(rows, key=lambda row: row["generation"])
+    return Generation(last["generation"], last["after_ingest_batch"]), last["definition"]
+
+
+def _text(judged: dict[str, Any]) -> str:
+    return orjson.dumps(judged, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _difference(text: str, judged: dict[str, Any]) -> str:
+    before = orjson.loads(text)
+    return ", ".join(sorted(name for name in judged if before.get(name) != orjson.loads(_text(judged))[name]))

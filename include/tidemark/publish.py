@@ -1,0 +1,259 @@
+"""Publishing staged files: one Delta commit that removes what is replaced and adds what was staged and checked.
+
+The write-audit-publish pattern (Netflix's name for it): files are written below the table's folder without a commit, so
+that no reader sees them; they are checked; then one commit of the table's log swaps them in. A commit that lost to
+another one is tried again from the newest snapshot, where that is right: the files are written already, so a retry
+costs one commit. What was staged and never published is removed by VACUUM, as it belongs to no version.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pa_fs
+import pyarrow.parquet as pq
+from deltalake import DeltaTable, write_deltalake
+from deltalake.fs import DeltaStorageHandler
+from deltalake.transaction import AddAction, RemoveAction
+
+from tidemark.delta import open_table, position, retry_conflicts, transactions
+from tidemark.errors import CoverageError
+from tidemark.settings import Settings
+from tidemark.tables import Table
+
+COVERAGE_APP = "tidemark/coverage"
+"""Transaction of tables by event date: counts the changes of what is covered or folded, so that no two meet."""
+STAGED_FOLDER = "staged"
+"""Folder of staged files below a table's own. It is no hidden name, so that VACUUM removes what was never published."""
+
+
+def covered_app(day: date) -> str:
+    """Transaction of silver and of batch tables: the segment through which a reprocess has covered the event date."""
+    return f"tidemark/covered/{day.isoformat()}"
+
+
+def folded_app(day: date) -> str:
+    """Transaction of batch tables: the segment through which speed rows of the date may be folded into one another."""
+    return f"tidemark/folded/{day.isoformat()}"
+
+
+def removed_app(day: date) -> str:
+    """Transaction of speed tables: the segment through which folding has removed the date's covered rows."""
+    return f"tidemark/removed/{day.isoformat()}"
+
+
+def generation_app(day: date) -> str:
+    """Transaction of silver: the generation of the definition by which a reprocess last judged the event date."""
+    return f"tidemark/judged/{day.isoformat()}"
+
+
+def days_between(start: date, end: date) -> list[date]:
+    """The dates in ``[start, end)``."""
+    return [start + timedelta(days=n) for n in range((end - start).days)]
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """One Parquet file that was written and belongs to no version yet; ``path`` is relative to the table."""
+
+    path: str
+    size: int
+    rows: int
+    partition: Mapping[str, str]
+    stats: str
+
+    def add(self) -> AddAction:
+        """The action that makes it part of the table."""
+        return AddAction(self.path, self.size, dict(self.partition), _now_ms(), True, self.stats)
+
+
+def staged_files(table: Table, folder: str, settings: Settings) -> list[StagedFile]:
+    """The files that Spark wrote to ``folder`` (relative to the table), with the statistics of their footers."""
+    snapshot = open_table(table, settings)
+    handler = DeltaStorageHandler.from_table(snapshot._table)
+    files = pa_fs.PyFileSystem(handler)
+    found = files.get_file_info(pa_fs.FileSelector(folder, recursive=True, allow_not_found=True))
+    staged = []
+    for info in found:
+        name = info.path.rsplit("/", 1)[-1]
+        if not info.is_file or name.startswith(("_", ".")) or not name.endswith(".parquet"):
+            continue
+        with files.open_input_file(info.path) as handle:
+            footer = pq.read_metadata(handle)
+        if footer.num_rows:
+            partition = dict(part.split("=", 1) for part in info.path.split("/") if "=" in part)
+            staged.append(StagedFile(info.path, info.size, footer.num_rows, partition, _stats(footer)))
+    return staged
+
+
+def discard(table: Table, folder: str, settings: Settings) -> None:
+    """Remove a folder of staged files that will not be published."""
+    handler = DeltaStorageHandler.from_table(open_table(table, settings)._table)
+    handler.delete_dir(folder)
+
+
+@retry_conflicts
+def publish_dates(
+    table: Table,
+    staged: Sequence[StagedFile],
+    days: Iterable[date],
+    segment: int,
+    settings: Settings,
+    versions: Mapping[str, int] | None = None,
+) -> list[date]:
+    """Replace event dates through a sealed segment by staged files, in one commit. Returns the dates published.
+
+    Of a table by segment only the partitions up to ``segment`` are replaced. A date that another run has covered
+    further meanwhile is left as it is: that answer holds all of this one. Each date's coverage is a compare-and-set, so
+    two runs on one date publish one after the other, in whichever order, and the higher coverage stays.
+
+    Raises:
+        CoverageError: speed rows of a date were folded beyond ``segment`` while the reprocess ran; nothing was changed.
+    """
+    snapshot = open_table(table, settings)
+    chosen = [day for day in days if position(snapshot, covered_app(day)) <= segment]
+    folded = [day for day in chosen if position(snapshot, folded_app(day)) > segment]
+    if folded:
+        raise CoverageError(
+            f"{table.name}: speed rows of {folded[0]} were folded beyond segment {segment} while this reprocess ran, "
+            "which took longer than the grace period of folding: run it again, and give `tidemark compact` a longer one"
+        )
+    if not chosen:
+        return []
+    files = pa.table(snapshot.get_add_actions(flatten=True)).to_pylist()
+    wanted = set(chosen)
+    removed = [
+        _remove(table, file)
+        for file in files
+        if file["partition.event_date"] in wanted and file.get("partition.segment", segment) <= segment
+    ]
+    added = [file.add() for file in staged if date.fromisoformat(file.partition["event_date"]) in wanted]
+    kept = {app: max(version, position(snapshot, app)) for app, version in (versions or {}).items()}
+    covered = {covered_app(day): segment for day in chosen}
+    _commit(snapshot, table, [*removed, *added], {**kept, **covered, **_next_change(snapshot)})
+    return chosen
+
+
+@retry_conflicts
+def claim_folding(table: Table, covered: Mapping[date, int], folded: Mapping[date, int], settings: Settings) -> bool:
+    """Say in a batch table's log through which segment each date's speed rows will be folded; False if too late.
+
+    From then on nothing is published that covers a date in the middle of what was folded. ``covered``: the coverage by
+    which the folding was planned; if it has changed, so must the plan.
+    """
+    snapshot = open_table(table, settings)
+    if any(coverage(snapshot, day) != segment for day, segment in covered.items()):
+        return False
+    marks = {folded_app(day): max(segment, position(snapshot, folded_app(day))) for day, segment in folded.items()}
+    write_deltalake(
+        snapshot,
+        table.schema.empty_table(),
+        mode="append",
+        commit_properties=transactions({**marks, **_next_change(snapshot)}),
+    )
+    return True
+
+
+def coverage(batch: DeltaTable, day: date) -> int:
+    """The segment through which a snapshot of a batch table covers a date; ``NOTHING`` where it does not."""
+    return position(batch, covered_app(day))
+
+
+def _next_change(snapshot: DeltaTable) -> dict[str, int]:
+    # Of two commits with one identifier the second fails, so whatever was decided by a coverage is decided again.
+    return {COVERAGE_APP: position(snapshot, COVERAGE_APP) + 1}
+
+
+def replace_files(
+    table: Table,
+    staged: Sequence[StagedFile],
+    replaced: Callable[[Mapping[str, Any]], bool],
+    expected: Iterable[str],
+    settings: Settings,
+    counter: tuple[str, int] | None = None,
+    versions: Mapping[str, int] | None = None,
+) -> bool:
+    """Replace exactly the files ``expected`` by staged ones, in one commit; False, and nothing done, if that fails.
+
+    ``replaced`` chooses the files of a snapshot, by their add actions. If it chooses others than were read when the
+    staged rows were made, another run has rewritten them, and what was staged is out of date. So it is where the
+    transaction of ``counter`` is not at its version any more; the commit counts it up by one.
+    """
+
+    @retry_conflicts
+    def commit() -> bool:
+        snapshot = open_table(table, settings)
+        files = [f for f in pa.table(snapshot.get_add_actions(flatten=True)).to_pylist() if replaced(f)]
+        if {file["path"] for file in files} != set(expected):
+            return False
+        if counter and position(snapshot, counter[0]) != counter[1]:
+            return False
+        actions: list[AddAction | RemoveAction] = [*(_remove(table, f) for f in files), *(f.add() for f in staged)]
+        counted = {counter[0]: counter[1] + 1} if counter else {}
+        _commit(snapshot, table, actions, {**(versions or {}), **counted})
+        return True
+
+    return commit()
+
+
+def _commit(
+    snapshot: DeltaTable, table: Table, actions: list[AddAction | RemoveAction], versions: Mapping[str, int]
+) -> None:
+    snapshot.create_write_transaction(
+        actions, "append", table.schema, list(table.partition_by), commit_properties=transactions(versions)
+    )
+
+
+def _remove(table: Table, file: Mapping[str, Any]) -> RemoveAction:
+    partition = {name: _partition_text(file[f"partition.{name}"]) for name in table.partition_by}
+    return RemoveAction(file["path"], True, _now_ms(), file["size_bytes"], partition)
+
+
+def _partition_text(value: object) -> str | None:
+    return None if value is None else value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _stats(footer: pq.FileMetaData) -> str:
+    """Delta's statistics of one file, as the protocol writes them; bounds of numbers, dates and times only."""
+    low: dict[str, Any] = {}
+    high: dict[str, Any] = {}
+    nulls: dict[str, int] = {}
+    unknown = set()
+    for group in (footer.row_group(n) for n in range(footer.num_row_groups)):
+        for column in (group.column(n) for n in range(group.num_columns)):
+            name, statistics = column.path_in_schema, column.statistics
+            if "." in name or statistics is None or not statistics.has_null_count:
+                unknown.add(name)
+                continue
+            nulls[name] = nulls.get(name, 0) + statistics.null_count
+            if statistics.null_count == group.num_rows:
+                continue
+            if not statistics.has_min_max or not isinstance(statistics.min, int | datetime | date):
+                unknown.add(name)
+                continue
+            low[name] = min(low.get(name, statistics.min), statistics.min)
+            high[name] = max(high.get(name, statistics.max), statistics.max)
+    for name in unknown:
+        low.pop(name, None)
+        high.pop(name, None)
+    texts = {"minValues": _texts(low), "maxValues": _texts(high)}
+    return json.dumps({"numRecords": footer.num_rows, **texts, "nullCount": nulls})
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        if isinstance(value, datetime)
+        else value.isoformat()
+        if isinstance(value, date)
+        else value
+        for name, value in values.items()
+    }

@@ -1,0 +1,37 @@
+"""spark-submit entry: compares a range with a recomputation from bronze; exit code 1 if a served value drifts."""
+
+from typing import Annotated
+
+import typer
+
+from tidemark.errors import DisagreementError
+from tidemark.quality import load_suite
+from tidemark.registry import get_pipeline
+from tidemark.settings import get_settings
+from tidemark_spark.job import parse_range, run_job, show
+from tidemark_spark.reconcile import reconcile
+from tidemark_spark.session import session
+
+
+def main(
+    pipeline: Annotated[str, typer.Option(help="Name of the pipeline.")],
+    from_: Annotated[str, typer.Option("--from", help="First event date.")],
+    to: Annotated[str, typer.Option("--to", help="Event date after the last.")],
+) -> None:
+    """Reconcile the event dates [from, to) of a pipeline."""
+    start, end = parse_range(from_, to)
+    settings, definition = get_settings(), get_pipeline(pipeline)
+    suite = load_suite(definition, settings)
+    found = reconcile(session(f"{pipeline}.reconcile"), definition, suite, settings, start, end)
+    title = f"{pipeline} [{start}, {end}) against bronze through ingest_batch {found.position}"
+    figures = [("events", found.events), ("panes compared", found.panes), ("values compared", found.values)]
+    figures += [("served values that drift", found.served), ("values of the speed layer that drift", found.speed)]
+    show(title, ["what", "figure"], figures)
+    if found.drifts:
+        columns = ["rollup", "layer", "pane", "measure", "recomputed", "found", "likely cause"]
+        show("drift", columns, [tuple(drift) for drift in found.drifts])
+    if found.served:
+        raise DisagreementError(f"{found.served:,} served values of {pipeline} [{start}, {end}) drift from bronze")
+
+
+run_job(main)

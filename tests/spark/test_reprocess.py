@@ -1,0 +1,243 @@
+"""Reprocess: write, audit, publish; several at once; definitions that changed; and reconcile, which would tell."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+from layers import kinesis_records, make_tables, read
+from pyspark.sql import SparkSession
+
+from tidemark.definition import Count, KinesisStream, Pipeline, Rollup, Sum, Window
+from tidemark.delta import open_table, seal
+from tidemark.errors import CoverageError, QualityGateError, TableError
+from tidemark.generations import begin_generation, current_generation
+from tidemark.publish import covered_app, publish_dates
+from tidemark.quality.suite import Suite, parse_suite
+from tidemark.serving import answer, pin
+from tidemark.settings import Settings
+from tidemark.tables import tables_of
+from tidemark_spark.bronze import BronzeSink
+from tidemark_spark.reconcile import reconcile
+from tidemark_spark.reprocess import reprocess
+
+SCHEMA = "id STRING, shop STRING, amount DECIMAL(12,2), at TIMESTAMP, sent TIMESTAMP"
+DAYS = [date(2026, 1, n) for n in range(1, 5)]
+
+
+def pipeline(**changed: Any) -> Pipeline:
+    definition: dict[str, Any] = {
+        "name": "sales",
+        "source": KinesisStream("sales"),
+        "schema": SCHEMA,
+        "event_time": "at",
+        "key": ["id"],
+        "rollups": [
+            Rollup("daily", by=["shop"], window=Window("1 day"), measures={"n": Count(), "sum": Sum("amount")})
+        ],
+        "suite": "suite.json",
+    }
+    return Pipeline(**{**definition, **changed})
+
+
+SALES = pipeline()
+ROLLUP = SALES.rollups[0]
+
+
+def expectation(kind: str, **kwargs: Any) -> dict[str, Any]:
+    return {"id": "414f27c7-bedc-5fae-8718-9531803cce39", "type": kind, "kwargs": kwargs, "severity": "critical"}
+
+
+@pytest.fixture
+def suite(settings: Settings) -> Callable[..., Suite]:
+    """Makes a suite of the expectations given, which the refine stream of the settings then reads too."""
+
+    def make(*expectations: dict[str, Any]) -> Suite:
+        path = settings.project_dir / "suite.json"
+        path.write_bytes(orjson.dumps({"name": "sales", "expectations": expectations, "meta": {}}))
+        return parse_suite(path, SALES)
+
+    return make
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Any) -> Settings:
+    return settings.model_copy(update={"project_dir": tmp_path})
+
+
+def sale(number: int, day: date, amount: str = "10.00", hour: int = 12) -> dict[str, Any]:
+    return {"id": f"s{number}", "shop": "a", "amount": amount, "at": f"{day}T{hour:02}:00:00Z"}
+
+
+class Lake:
+    """A lake to which micro-batches are added one by one, at a clock of its own."""
+
+    def __init__(self, settings: Settings, refine: Callable[..., None]) -> None:
+        self.settings = settings
+        self.now = datetime(2026, 1, 5, tzinfo=UTC)
+        self._refine = refine
+        self._sink = BronzeSink(SALES, settings, lambda: "query", clock=lambda: self.now)
+        self._batches = self._records = 0
+
+    def add(
+        self, *events: dict[str, Any] | bytes, definition: Pipeline = SALES, wait: timedelta = timedelta(0)
+    ) -> None:
+        self.now += wait
+        records = kinesis_records(events, self._records, arrival=self.now)
+        self._sink.write(records, self._batches)
+        self._batches, self._records = self._batches + 1, self._records + len(events)
+        self._refine(SALES)
+
+    def seal(self) -> None:
+        seal(tables_of(SALES, self.settings), self.settings)
+
+    def served(self, definition: Pipeline = SALES) -> dict[date, tuple[int, str]]:
+        rows = answer(pin(definition, definition.rollups[0], self.settings)).to_pylist()
+        return {row["window_start"].date(): (row["n"], str(row["sum"])) for row in rows}
+
+    def ids(self, table: str) -> list[str]:
+        rows = read(getattr(tables_of(SALES, self.settings), table), self.settings).to_pylist()
+        return sorted(row["id"] if table == "silver" else orjson.loads(row["data"])["id"] for row in rows)
+
+
+@pytest.fixture
+def lake(settings: Settings, suite: Callable[..., Suite], refine: Callable[..., None]) -> Lake:
+    suite()
+    make_tables(SALES, settings)
+    begin_generation(SALES, suite(), settings)
+    return Lake(settings, refine)
+
+
+def test_a_slice_that_breaks_the_suite_is_not_published_and_the_error_says_why(
+    spark: SparkSession, lake: Lake, suite: Callable[..., Suite]
+) -> None:
+    lake.add(sale(1, DAYS[0]), sale(2, DAYS[0], "99.00"), sale(3, DAYS[1]))
+    tables = tables_of(SALES, lake.settings)
+    strict = suite(expectation("expect_column_max_to_be_between", column="amount", max_value=50))
+    versions = [open_table(table, lake.settings).version() for table in (tables.silver, tables.batch["daily"])]
+    with pytest.raises(QualityGateError, match=r"expect_column_max_to_be_between.*observed 99"):
+        reprocess(spark, SALES, strict, lake.settings, DAYS[0], DAYS[1], wait_seconds=5)
+    assert [open_table(t, lake.settings).version() for t in (tables.silver, tables.batch["daily"])] == versions
+    done = reprocess(spark, SALES, strict, lake.settings, DAYS[1], DAYS[3], wait_seconds=5)
+    assert (done.silver_rows, done.published) == (1, DAYS[1:3]), "the other dates hold"
+    assert lake.served() == {DAYS[0]: (2, "109.00"), DAYS[1]: (1, "10.00")}
+
+
+def test_several_ranges_at_once_and_the_higher_coverage_stays(
+    spark: SparkSession, lake: Lake, suite: Callable[..., Suite]
+) -> None:
+    for n in range(4):
+        lake.add(*(sale(n * 10 + d, DAYS[d]) for d in range(4)))
+        lake.seal()
+    before = lake.served()
+    ranges = [(DAYS[0], DAYS[2]), (DAYS[1], DAYS[3]), (DAYS[1], DAYS[2]), (DAYS[0], date(2026, 1, 5))]
+
+    def run(dates: tuple[date, date]) -> Any:
+        return reprocess(spark, SALES, suite(), lake.settings, *dates, wait_seconds=5, audit=False)
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        done = list(pool.map(run, ranges))
+    assert lake.served() == before
+    assert lake.ids("silver") == sorted(f"s{n * 10 + d}" for n in range(4) for d in range(4))
+    assert {d.covered_segment for d in done} == {3}
+
+    # A run that sealed earlier and comes late leaves what another one covered further.
+    tables = tables_of(SALES, lake.settings)
+    for table in (tables.silver, tables.batch["daily"]):
+        assert publish_dates(table, [], DAYS, 2, lake.settings) == []
+        assert open_table(table, lake.settings).transaction_version(covered_app(DAYS[0])) == 3
+    assert lake.served() == before
+    found = reconcile(spark, SALES, suite(), lake.settings, DAYS[0], date(2026, 1, 5))
+    assert (found.events, found.served, found.speed, found.drifts) == (16, 0, 0, [])
+
+
+def test_a_copy_under_another_date_is_still_a_copy(
+    spark: SparkSession, lake: Lake, suite: Callable[..., Suite]
+) -> None:
+    lake.add(sale(1, DAYS[0], hour=23), sale(2, DAYS[1]))
+    lake.add(sale(1, DAYS[1], hour=0), sale(3, DAYS[1]), wait=timedelta(minutes=10))
+    before = lake.served()
+    assert before == {DAYS[0]: (1, "10.00"), DAYS[1]: (2, "20.00")}
+    reprocess(spark, SALES, suite(), lake.settings, DAYS[1], DAYS[2], wait_seconds=5, audit=False)
+    assert lake.served() == before
+    assert lake.ids("silver") == ["s1", "s2", "s3"]
+
+
+def test_a_late_copy_beyond_the_horizon_drifts_until_the_date_is_reprocessed(
+    spark: SparkSession, lake: Lake, suite: Callable[..., Suite]
+) -> None:
+    lake.add(sale(1, DAYS[0]))
+    lake.add(sale(2, DAYS[0]), wait=timedelta(hours=3))
+    lake.add(sale(3, DAYS[0]), wait=timedelta(hours=3))
+    lake.add(sale(1, DAYS[0]))
+    assert lake.served() == {DAYS[0]: (4, "40.00")}
+    found = reconcile(spark, SALES, suite(), lake.settings, DAYS[0], DAYS[1])
+    assert (found.served, found.speed) == (2, 2), "count and sum"
+    shown = found.drifts[0]
+    assert (shown.measure, shown.recomputed, shown.found) == ("n", "3", "4")
+    assert "1 copies came later than the deduplication horizon" in shown.cause
+    reprocess(spark, SALES, suite(), lake.settings, DAYS[0], DAYS[1], wait_seconds=5, audit=False)
+    assert lake.served() == {DAYS[0]: (3, "30.00")}
+    assert reconcile(spark, SALES, suite(), lake.settings, DAYS[0], DAYS[1]).served == 0
+
+
+def test_reconcile_tells_of_rows_that_somebody_took_away(
+    spark: SparkSession, lake: Lake, suite: Callable[..., Suite]
+) -> None:
+    lake.add(sale(1, DAYS[0]), sale(2, DAYS[1]))
+    tables = tables_of(SALES, lake.settings)
+    for table in (tables.speed["daily"], tables.silver):
+        open_table(table, lake.settings).delete(f"event_date = '{DAYS[1]}'")
+    found = reconcile(spark, SALES, suite(), lake.settings, DAYS[0], DAYS[2])
+    assert [(d.layer, d.measure, d.recomputed, d.found) for d in found.drifts] == [
+        ("serving", "n", "1", "none"), ("serving", "sum", "10.00", "none"),
+        ("speed", "n", "1", "none"), ("speed", "sum", "10.00", "none"),
+    ]  # fmt: skip
+    assert "silver lacks 1 events of ingest_batch 0 to 0" in found.drifts[0].cause
+
+
+def test_a_changed_rule_moves_records_in_and_out_of_quarantine_once(
+    spark: SparkSession, lake: Lake, suite: Callable[..., Suite]
+) -> None:
+    strict = expectation("expect_column_values_to_be_between", column="amount", min_value=5)
+    suite(strict)
+    # The first definition: amounts from 5 on.
+    begin_generation(SALES, suite(strict), lake.settings)
+    lake.add(sale(1, DAYS[0], "1.00"), sale(2, DAYS[0], "7.00"), sale(3, DAYS[0], "50.00"), sale(4, DAYS[1], "2.00"))
+    assert (lake.ids("silver"), lake.ids("quarantine")) == (["s2", "s3"], ["s1", "s4"])
+    # The second: amounts from 0 to 20.
+    relaxed = suite(expectation("expect_column_values_to_be_between", column="amount", min_value=0, max_value=20))
+    with pytest.raises(TableError, match=r"restart them first.*rules"):
+        reprocess(spark, SALES, relaxed, lake.settings, DAYS[0], DAYS[1], wait_seconds=5, audit=False)
+    assert begin_generation(SALES, relaxed, lake.settings).after == 0
+    lake.add(sale(5, DAYS[0], "3.00"), sale(6, DAYS[0], "30.00"))
+    done = reprocess(spark, SALES, relaxed, lake.settings, DAYS[0], DAYS[1], wait_seconds=5, audit=False)
+    assert (done.rejudged.quarantined, done.rejudged.recovered) == (1, 1)
+    assert lake.ids("silver") == ["s1", "s2", "s5"]
+    assert lake.ids("quarantine") == ["s3", "s4", "s6"], "of the other date nothing has changed"
+    assert lake.served() == {DAYS[0]: (3, "11.00")}
+    again = reprocess(spark, SALES, relaxed, lake.settings, DAYS[0], DAYS[1], wait_seconds=5, audit=False)
+    assert (again.rejudged.quarantined, again.rejudged.recovered) == (0, 0)
+    everything = reprocess(spark, SALES, relaxed, lake.settings, date.min, date.max, wait_seconds=5, audit=False)
+    assert everything.rejudged.recovered == 1
+    assert lake.ids("silver") == ["s1", "s2", "s4", "s5"]
+    assert lake.ids("quarantine") == ["s3", "s6"]
+    assert lake.served() == {DAYS[0]: (3, "11.00"), DAYS[1]: (1, "2.00")}
+
+
+def test_a_changed_event_time_moves_events_only_with_both_dates_in_the_range(
+    spark: SparkSession, lake: Lake, suite: Callable[..., Suite]
+) -> None:
+    lake.add(*({**sale(n, DAYS[0]), "sent": f"{DAYS[1]}T01:00:00Z"} for n in range(3)))
+    lake.add({**sale(3, DAYS[1]), "sent": f"{DAYS[1]}T02:00:00Z"})
+    by_sent = pipeline(event_time="sent")
+    begin_generation(by_sent, suite(), lake.settings)
+    assert current_generation(by_sent, suite(), lake.settings) == (1, 1)
+    with pytest.raises(CoverageError, match=r"moves 3 events .* 2026-01-02 \(3\).* --all"):
+        reprocess(spark, by_sent, suite(), lake.settings, DAYS[0], DAYS[1], wait_seconds=5, audit=False)
+    assert lake.served() == {DAYS[0]: (3, "30.00"), DAYS[1]: (1, "10.00")}, "nothing was changed"
+    reprocess(spark, by_sent, suite(), lake.settings, DAYS[0], DAYS[2], wait_seconds=5, audit=False)
+    assert lake.served(by_sent) == {DAYS[1]: (4, "40.00")}
+    assert lake.ids("silver") == ["s0", "s1", "s2", "s3"]
