@@ -27,6 +27,8 @@ _STREAMS_ONLY = (
     "maxBytesPerShardPerTrigger",
     "maxFetchSeconds",
     "shardRefreshSeconds",
+    "consumerName",
+    "consumerARN",
 )
 KNOWN_TO_BATCH = (
     *(name for name in KNOWN if name not in _STREAMS_ONLY),

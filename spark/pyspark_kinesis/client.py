@@ -28,6 +28,7 @@ from pyspark_kinesis.errors import (
     IteratorExpiredError,
     RequestRefusedError,
     StreamNotFoundError,
+    SubscriptionError,
 )
 from pyspark_kinesis.identity import DEFAULT as DEFAULT_IDENTITY
 from pyspark_kinesis.identity import Identity, credentials_of
@@ -84,6 +85,8 @@ class Tally:
     calls: int = 0
     throttles: int = 0
     bytes: int = 0
+    subscriptions: int = 0
+    events: int = 0
 
 
 @dataclass
@@ -163,6 +166,30 @@ class KinesisClient:
             request["StreamARN"] = stream_arn
         return self._repeated("GetRecords", orjson.dumps(request), decode, tally)
 
+    def subscribe(
+        self, consumer_arn: str, shard_id: str, position: str, wait_seconds: float, tally: Tally | None = None
+    ) -> urllib3.BaseHTTPResponse:
+        """One SubscribeToShard call, not repeated: the answer, whose body is the event stream, for the caller to close.
+
+        Events may be ``wait_seconds`` apart. Raises SubscriptionError for what a repetition may cure, and
+        RequestRefusedError also while another subscription of the consumer holds the shard.
+        """
+        kind = iterator_arguments(position)
+        start = {"Type": kind["ShardIteratorType"], "SequenceNumber": kind.get("StartingSequenceNumber")}
+        start["Timestamp"] = kind.get("Timestamp")
+        request = {
+            "ConsumerARN": consumer_arn,
+            "ShardId": shard_id,
+            "StartingPosition": {name: value for name, value in start.items() if value is not None},
+        }
+        tally = tally or self.tally
+        tally.subscriptions += 1
+        timeout = urllib3.Timeout(connect=5.0, read=wait_seconds)
+        try:
+            return self._sent("SubscribeToShard", orjson.dumps(request), tally, timeout=timeout, preload_content=False)
+        except _TransientError as error:
+            raise SubscriptionError(str(error)) from error
+
     def put_records(self, body: bytes) -> dict[str, Any]:
         """One PutRecords call, its request already JSON. What it says of each record is the caller's to read."""
         return self._repeated("PutRecords", body, lambda answer: dict(orjson.loads(answer)))
@@ -196,26 +223,33 @@ class KinesisClient:
             ) from error
 
     def _once(self, action: str, body: bytes, read: Callable[[bytes], _Answer], tally: Tally) -> _Answer:
+        tally.calls += 1
+        # Waits for the whole body: one that breaks off is repeated as a whole.
+        answer = self._sent(action, body, tally)
+        tally.bytes += len(answer.data)
+        try:
+            return read(answer.data)
+        except (ValueError, TypeError, KeyError) as error:
+            raise _TransientError(f"the answer is not what the API promises ({error!r})") from error
+
+    def _sent(self, action: str, body: bytes, tally: Tally, **how: Any) -> urllib3.BaseHTTPResponse:
+        """The answer to one signed request, if it is a success. Raises _TransientError and what _refuse raises."""
         headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"Kinesis_20131202.{action}"}
         signed = AWSRequest("POST", self._url, data=body, headers=headers)
         SigV4Auth(self._credentials.get_frozen_credentials(), "kinesis", self.region).add_auth(signed)
-        tally.calls += 1
         try:
-            # Waits for the whole body: one that breaks off is repeated as a whole.
-            answer = self._pool.urlopen("POST", self._url, body=body, headers=dict(signed.headers.items()))
+            answer = self._pool.urlopen("POST", self._url, body=body, headers=dict(signed.headers.items()), **how)
+            if answer.status == 200:
+                self._reached = True
+                self._watch_clock(answer.headers.get("Date"))
+                return answer
+            data = answer.data
         except urllib3.exceptions.LocationValueError as error:
             raise EndpointError(f"endpointUrl {self._url} is no URL: {error}") from error
         except urllib3.exceptions.HTTPError as error:
             raise _TransientError(str(error)) from error
-        tally.bytes += len(answer.data)
-        if answer.status == 200:
-            self._reached = True
-            self._watch_clock(answer.headers.get("Date"))
-            try:
-                return read(answer.data)
-            except (ValueError, TypeError, KeyError) as error:
-                raise _TransientError(f"the answer is not what the API promises ({error!r})") from error
-        self._refuse(action, body, answer.status, answer.data, tally)
+        tally.bytes += len(data)
+        self._refuse(action, body, answer.status, data, tally)
         raise AssertionError("unreachable")
 
     def _refuse(self, action: str, body: bytes, status: int, data: bytes, tally: Tally) -> None:
@@ -240,8 +274,9 @@ class KinesisClient:
             raise AccessError(
                 f"{action} was refused with {code or status} ({message}): check the credentials of the default AWS "
                 "chain on the driver and the executors, the machine's clock, and that they allow kinesis:ListShards, "
-                "kinesis:DescribeStreamSummary, kinesis:GetShardIterator and kinesis:GetRecords on the stream, or, to "
-                "write, kinesis:PutRecords"
+                "kinesis:DescribeStreamSummary, kinesis:GetShardIterator and kinesis:GetRecords on the stream; to "
+                "write, kinesis:PutRecords; with a consumer, kinesis:DescribeStreamConsumer, RegisterStreamConsumer, "
+                "DeregisterStreamConsumer and SubscribeToShard on the stream and on its consumers (…/consumer/*)"
             )
         if status >= 500:
             raise _TransientError(f"HTTP {status} {code} {message}")

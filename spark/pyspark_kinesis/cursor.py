@@ -44,6 +44,15 @@ class Cursor:
         self._stream = options.stream_of(shard_id)
         self._sleep = sleep
         self.tally = Tally()
+        # There is nothing behind what was fetched that this cursor could give.
+        self.exhausted = False
+
+    def close(self) -> None:
+        """Let go of what is held open."""
+
+    def seen_at(self) -> float:
+        """As of when (epoch seconds) the last page stood where it says."""
+        return self._client.now()
 
     def continue_at(self, iterator: str) -> None:
         """Use an iterator at the position that was just issued."""

@@ -1,4 +1,4 @@
-"""A GetRecords answer as columns, without a Python object for each record.
+"""A GetRecords answer, or an event of a subscription, as columns, without a Python object for each record.
 
 AWS writes all records of an answer alike, so the bytes between their values are the same in each. Where that holds,
 which is checked byte by byte, the values are cut out of the whole page at once. All else goes through a JSON parser.
@@ -7,6 +7,7 @@ which is checked byte by byte, the values are cut out of the whole page at once.
 import re
 from binascii import a2b_base64
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,29 +46,49 @@ class Records:
         """The last sequence number; None if there are no records."""
         return str(self.numbers[-1]) if len(self) else None
 
+    def part(self, start: int, stop: int | None = None) -> "Records":
+        """Those of a range of places."""
+        at = slice(start, stop)
+        return Records(self.data[at], self.keys[at], self.numbers[at], self.arrivals_ms[at])
+
     def through(self, until: float) -> "Records":
         """The leading records: those before the first one that arrived after ``until`` (epoch seconds)."""
         late = np.flatnonzero(self.arrivals_ms / 1000 > until)
-        if not len(late):
-            return self
-        count = int(late[0])
-        return Records(self.data[:count], self.keys[:count], self.numbers[:count], self.arrivals_ms[:count])
+        return self.part(0, int(late[0])) if len(late) else self
 
     def through_number(self, number: int) -> "Records":
         """The leading records: through the one of a sequence number."""
         if not len(self) or int(str(self.numbers[-1])) <= number:
             return self
-        count = bisect_right(self.numbers.to_pylist(), number, key=int)
-        return Records(self.data[:count], self.keys[:count], self.numbers[:count], self.arrivals_ms[:count])
+        return self.part(0, bisect_right(self.numbers.to_pylist(), number, key=int))
+
+    def after_number(self, number: int) -> "Records":
+        """The trailing records: those behind a sequence number."""
+        if not len(self) or int(str(self.numbers[0])) > number:
+            return self
+        return self.part(bisect_right(self.numbers.to_pylist(), number, key=int))
+
+
+def joined(pieces: Sequence[Records]) -> Records:
+    """The records of all pieces in order, in buffers of their own that hold nothing else."""
+    data, keys, numbers = (
+        pa.concat_arrays([getattr(piece, name) for piece in pieces]) for name in ("data", "keys", "numbers")
+    )
+    return Records(data, keys, numbers, np.concatenate([piece.arrivals_ms for piece in pieces]))
 
 
 @dataclass(frozen=True)
 class Page:
-    """One answer of GetRecords. ``behind_ms`` is 0 at the tip; without ``following``, the shard has ended."""
+    """One answer of GetRecords, or one event of SubscribeToShard, which are written alike.
+
+    ``behind_ms`` is 0 at the tip. ``following``: the iterator, or the sequence number, to go on from; without one, the
+    shard has ended. ``children``: whether it names the shards that follow.
+    """
 
     records: Records
     behind_ms: int
     following: str | None
+    children: bool = False
 
     @property
     def closed(self) -> bool:
@@ -76,7 +97,10 @@ class Page:
 
 
 def decode(body: bytes) -> Page:
-    """An answer's records and where it stands. Raises ValueError, KeyError or TypeError if it is no such answer."""
+    """The records of an answer, or of an event's payload, and where it stands.
+
+    Raises ValueError, KeyError or TypeError if it is neither.
+    """
     page = decode_alike(body) if _SMALL_BYTES <= len(body) <= _LARGE_BYTES else None
     return page or decode_any(body)
 
@@ -192,4 +216,5 @@ def _milliseconds(seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 
 
 def _page(records: Records, answer: dict[str, Any]) -> Page:
-    return Page(records, int(answer.get("MillisBehindLatest") or 0), answer.get("NextShardIterator"))
+    following = answer.get("NextShardIterator") or answer.get("ContinuationSequenceNumber")
+    return Page(records, int(answer.get("MillisBehindLatest") or 0), following, bool(answer.get("ChildShards")))

@@ -36,6 +36,14 @@ class IteratorExpiredError(KinesisSourceError):
     """A shard iterator is older than five minutes; ask for a new one from the position it stood for."""
 
 
+class ConsumerError(KinesisSourceError):
+    """A consumer of enhanced fan-out cannot be registered, or is gone, or is none of the stream's."""
+
+
+class SubscriptionError(KinesisSourceError):
+    """A subscription is not to be had now, or broke: go on by GetRecords, or subscribe again a little later."""
+
+
 class DataLossError(KinesisSourceError):
     """Records between a recorded position and now are gone, or differ from what was recorded."""
 

@@ -24,6 +24,9 @@ FOREIGN = {
     "kinesis.metadataPath": "ledgerLocation",
     "kinesis.metadataCommitterType": "ledgerLocation",
     "kinesis.dynamodb.tableName": "ledgerLocation",
+    "kinesis.consumerName": "consumerName",
+    # What chooses between polling and subscriptions elsewhere; here consumerName does, by being set.
+    "kinesis.consumerType": "consumerName",
     # AWS Glue
     "awsSTSRoleARN": "roleArn",
     "awsSTSSessionName": "roleSessionName",
@@ -39,6 +42,7 @@ FOREIGN = {
     "maxFetchRate": "maxGetRecordsPerSecond",
     "fetchBufferSize": "maxBytesPerTrigger",
     "shardFetchInterval": "shardRefreshSeconds",
+    "consumerMode": "consumerName",
     # Others
     "kinesisEndpointUrl": "endpointUrl",
 }
@@ -47,12 +51,20 @@ _BY_THE_CALL = (
     "each GetRecords call asks for as many records as the limits leave, up to 10,000; maxRecordsPerShardPerTrigger "
     "limits a micro-batch"
 )
+_NEVER_WAITED_FOR = (
+    "a subscription is not waited for: while none is to be had, records come by GetRecords, in order and once as ever"
+)
+_CLEANED_UP = "a query deregisters what it registered when it ends, and leaves alone what was there before"
 _NO_EMPTY_BATCHES = "no micro-batch is started where there is nothing to read"
 # Names of what needs no option here.
 NEEDLESS = {
     "kinesis.getRecords.numberOfRecordsPerFetch": _BY_THE_CALL,
     "maxRecordPerRead": _BY_THE_CALL,
     "maxRecordsPerFetch": _BY_THE_CALL,
+    "kinesis.subscribeToShard.timeoutSec": _NEVER_WAITED_FOR,
+    "kinesis.subscribeToShard.maxRetries": _NEVER_WAITED_FOR,
+    "requireConsumerDeregistration": _CLEANED_UP,
+    "registerConsumerTimeoutInterval": "a consumer that is not ACTIVE after two minutes is an error",
     "kinesis.internal.avoidEmptyBatches": _NO_EMPTY_BATCHES,
     "avoidEmptyBatches": _NO_EMPTY_BATCHES,
 }

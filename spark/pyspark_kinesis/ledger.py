@@ -5,6 +5,7 @@ Files under the ledger location::
     start.json                                where LATEST was, until a first batch commits
     <run>/<batch>/<stream>.<shard id>.json    one Entry
     tips/<milliseconds>.json                  where idle shards stood then, now and again
+    consumers/<stream>.json                   the consumer that the query registered and is to deregister
     plans/<ticket>.json                       what an offset stands for, on Spark 4.1 and older only
 
 ``run`` is drawn when a query plans its first batch and travels in Spark's offsets, so that the ledger of a lost
@@ -40,8 +41,10 @@ class Entry:
     as_of: float = 0.0
     # An estimate: as many as arrive in that time at the rate at which those read arrived.
     records_behind: int = 0
-    # GetRecords calls, and how many requests were throttled.
+    # GetRecords calls, SubscribeToShard calls, the events that these pushed, and how many requests were throttled.
     gets: int = 0
+    subscriptions: int = 0
+    events: int = 0
     throttles: int = 0
     # The read stopped at the frozen target of Trigger.AvailableNow.
     at_target: bool = False
@@ -126,6 +129,17 @@ class Ledger:
         content = self._store.get(f"tips/{names[-1]}") if names else None
         return dict(orjson.loads(content)) if content else {}
 
+    def consumer(self, stream: str) -> dict[str, str] | None:
+        """What ``note_consumer`` noted last for a stream; None if nothing, or no more."""
+        content = self._store.get(_consumer_path(stream))
+        return dict(orjson.loads(content)) if content else None
+
+    def note_consumer(self, stream: str, note: dict[str, str] | None) -> None:
+        """Keep what the query registered for a stream, in place of what was noted before; None: nothing any more."""
+        self._store.delete(_consumer_path(stream))
+        if note is not None:
+            self._put(_consumer_path(stream), note)
+
     def pin_start(self, epoch_seconds: float) -> float:
         """When this query started for the first time: the time given, or the one pinned before."""
         if self._put("start.json", {"started_at": epoch_seconds}):
@@ -169,6 +183,10 @@ class Ledger:
 
 def _path(run: str, batch: int, shard_id: str) -> str:
     return f"{_folder(run, batch)}/{shard_id.replace('/', '.')}.json"
+
+
+def _consumer_path(stream: str) -> str:
+    return f"consumers/{stream}.json"
 
 
 def _plan_path(ticket: int) -> str:

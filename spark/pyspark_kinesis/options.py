@@ -14,6 +14,7 @@ from pyspark_kinesis.positions import LATEST, TRIM_HORIZON, at_time, is_position
 
 AT_TIMESTAMP = "AT_TIMESTAMP"
 STREAM_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
+_CONSUMER_ARN = re.compile(r"arn:[^:]+:kinesis:(?P<region>[^:]+):\d*:stream/(?P<stream>[^/]+)/consumer/[^/:]+:\d+")
 
 KNOWN = (
     "streamName",
@@ -29,6 +30,8 @@ KNOWN = (
     "startingTimestamp",
     "ledgerLocation",
     "ledgerEndpointUrl",
+    "consumerName",
+    "consumerARN",
     "failOnDataLoss",
     "maxRecordsPerTrigger",
     "maxRecordsPerShardPerTrigger",
@@ -68,6 +71,9 @@ class Options:
     # "LATEST", or a position for every shard, with ``named`` overriding it shard by shard (keys of positions.py).
     starting_position: str = TRIM_HORIZON
     named: Mapping[str, str] = field(default_factory=dict)
+    # Enhanced fan-out: the name of a consumer in each stream, or the ARN of one by stream; neither: GetRecords.
+    consumer_name: str | None = None
+    consumer_arns: Mapping[str, str] = field(default_factory=dict)
     fail_on_data_loss: bool = True
     max_records: int | None = None
     max_records_per_shard: int | None = None
@@ -79,6 +85,11 @@ class Options:
     shards_per_task: int | None = None
     tasks: int | None = None
     shard_refresh_seconds: float = 30.0
+
+    @property
+    def fan_out(self) -> bool:
+        """Whether records come by SubscribeToShard."""
+        return bool(self.consumer_name or self.consumer_arns)
 
     def stream_of(self, key: str) -> Stream:
         """The stream of a shard."""
@@ -114,6 +125,8 @@ def parse(options: Mapping[str, str]) -> Options:
         ledger_endpoint_url=text("ledgerEndpointUrl"),
         starting_position=starting,
         named=named,
+        consumer_name=text("consumerName"),
+        consumer_arns=_consumers(text("consumerName"), text("consumerARN"), streams, region),
         fail_on_data_loss=boolean_of("failOnDataLoss", text("failOnDataLoss"), Options.fail_on_data_loss),
         max_records=count_of("maxRecordsPerTrigger", text("maxRecordsPerTrigger"), None),
         max_records_per_shard=count_of("maxRecordsPerShardPerTrigger", text("maxRecordsPerShardPerTrigger"), None),
@@ -171,6 +184,35 @@ def streams_of(names: str | None, arns: str | None, region: str | None) -> tuple
     if len({stream.name for stream in streams}) < len(streams):
         raise OptionError("a query cannot read two streams of one name: use a query for each")
     return streams, region or "us-east-1"
+
+
+def _consumers(name: str | None, arns: str | None, streams: tuple[Stream, ...], region: str) -> dict[str, str]:
+    """The ARN of each stream's consumer, if ARNs are given. Raises OptionError where one is missing or another's."""
+    if name and arns:
+        raise OptionError(
+            "consumerName and consumerARN contradict each other: set consumerName to have a consumer registered where "
+            "there is none, or consumerARN to use one that is there"
+        )
+    if name and not STREAM_NAME.fullmatch(name):
+        raise OptionError(f"consumerName {name!r}: a name has letters, digits, '_', '-' and '.', at most 128")
+    found = {}
+    for arn in (part.strip() for part in (arns or "").split(",") if part.strip()):
+        parts = _CONSUMER_ARN.fullmatch(arn)
+        if parts is None:
+            raise OptionError(
+                f"consumerARN {arn!r} is not of the form arn:aws:kinesis:<region>:<account>:stream/<stream>/consumer/"
+                "<name>:<number>, as RegisterStreamConsumer and ListStreamConsumers give it"
+            )
+        of = next((stream for stream in streams if stream.name == parts["stream"]), None)
+        if of is None or parts["stream"] in found or not arn.startswith(f"{of.arn or ''}") or parts["region"] != region:
+            raise OptionError(
+                f"consumerARN {arn} is no consumer of a stream of this query in {region}, or the second of one: "
+                "give one for each stream, and the region of both"
+            )
+        found[parts["stream"]] = arn
+    if found and (without := [stream.name for stream in streams if stream.name not in found]):
+        raise OptionError(f"consumerARN names no consumer of {', '.join(without)}: give one for each, or consumerName")
+    return found
 
 
 def identity_of(text: Callable[[str], str | None]) -> Identity:

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyspark_kinesis.aging import SAFE_SECONDS, Aging
@@ -23,8 +23,11 @@ from pyspark_kinesis.ledger import Entry, Ledger
 from pyspark_kinesis.limits import Limits
 from pyspark_kinesis.options import Options
 from pyspark_kinesis.pace import Pace
+from pyspark_kinesis.packing import packed
 from pyspark_kinesis.positions import LATEST, SHARD_END, Shard, advance, at_time, named_but_unread, readable
+from pyspark_kinesis.progress import Progress
 from pyspark_kinesis.reading import KinesisPartition, ShardRead
+from pyspark_kinesis.watching import FAR_BEHIND_MS, FanOut
 
 Offset = dict[str, Any]
 
@@ -33,8 +36,6 @@ _VERSION = 2
 _IDLE_SECONDS = 0.3
 # A shard that is further behind gets a task of its own.
 _BEHIND_MS = 1_000
-_MAX_TASKS = 32
-_SHARDS_A_TASK = 16
 # How often a query that has nothing to read notes so.
 _KEEP_SECONDS = 3600.0
 _THREADS = 16
@@ -74,7 +75,8 @@ class Planner:
         self._paces: dict[str, Pace] = {}
         # The batch that each shard was last read in.
         self._last_read: dict[str, int] = {}
-        self._reports: dict[str, dict[str, int]] = {}
+        self._progress = Progress(options.fan_out)
+        self.fan_out = FanOut(client, ledger, options) if options.fan_out else None
         # As of when each position is complete (epoch seconds; see aging.py), and when that was last kept.
         self._as_of: dict[str, float] = {}
         self._kept_at = client.now()
@@ -144,9 +146,13 @@ class Planner:
         if not end["reads"]:
             return []
         as_of = end.get("asOf", {})
-        reads = [self._shard_read(name, position, as_of.get(name, 0.0)) for name, position in end["reads"].items()]
+        behind = {name for name, view in self._views.items() if view.behind_ms > _BEHIND_MS}
         limits = Limits.read_from(end, self._options)
-        max_records, max_bytes = limits.of_each(len(reads))
+        max_records, max_bytes = limits.of_each(len(end["reads"]))
+        reads = [
+            self._shard_read(name, position, as_of.get(name, 0.0), max_records)
+            for name, position in end["reads"].items()
+        ]
         return [
             KinesisPartition(
                 end["run"],
@@ -157,7 +163,7 @@ class Planner:
                 max_seconds=None if limits.everything else self._options.max_fetch_seconds,
                 until=end.get("until"),
             )
-            for group in self._packed(reads)
+            for group in packed(reads, behind, self._options)
         ]
 
     def commit(self, end: Offset) -> None:
@@ -172,12 +178,14 @@ class Planner:
         records of the last batch arrived.
         """
         return {
-            name: {**self._reports.get(name, {}), "millisBehindLatest": view.behind_ms}
+            name: self._progress.of(name, view.behind_ms, self.fan_out.calls(name) if self.fan_out else {})
             for name, view in sorted(self._views.items())
         }
 
     def close(self) -> None:
-        """Let go of the threads."""
+        """Let go of the threads, and of the consumers that the query registered."""
+        if self.fan_out is not None:
+            self.fan_out.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _come_to(self, start: Offset) -> None:
@@ -208,7 +216,7 @@ class Planner:
         }
         self._at = key
         if entries:
-            self._tell(start["batch"], entries)
+            self._progress.tell(start["batch"], entries)
 
     def _keep_tips(self) -> None:
         """While nothing comes there are no offsets: note now and again that nothing is what there was."""
@@ -219,24 +227,6 @@ class Planner:
             }
             self._ledger.note_tips(now, tips)
             self._kept_at = now
-
-    def _tell(self, batch: int, entries: dict[str, Entry]) -> None:
-        """Note what a batch cost, and log it in one line."""
-        for name, entry in entries.items():
-            self._reports[name] = {
-                "recordsBehind": entry.records_behind,
-                "records": entry.records,
-                "bytes": entry.bytes,
-                "getRecordsCalls": entry.gets,
-                "throttles": entry.throttles,
-            }
-        counted = ("records", "bytes", "getRecordsCalls", "throttles")
-        total = {what: sum(self._reports[name][what] for name in entries) for what in counted}
-        logging.getLogger(__name__).info(
-            "batch %d: %d records, %d bytes of %d shards in %d calls, %d throttled; %d ms behind, about %d records",
-            batch, total["records"], total["bytes"], len(entries), total["getRecordsCalls"], total["throttles"],
-            max(entry.behind_ms for entry in entries.values()), sum(e.records_behind for e in entries.values()),
-        )  # fmt: skip
 
     def _first_positions(self) -> dict[str, str]:
         """Where each shard starts that exists when the query starts for the first time."""
@@ -286,9 +276,32 @@ class Planner:
                 iterator = self._aging.check(name, position, self._as_of.get(name, 0.0))
                 issued_at = time.time() if iterator else 0.0
                 self._views[name] = _View(self._cursor(name, position, iterator, issued_at))
-        due = [name for name in wanted if self._is_due(self._views[name])]
+        if self.fan_out is not None:
+            self.fan_out.keep_only(set(wanted))
+        due = [name for name in wanted if not self._sees(name) and self._is_due(self._views[name])]
         list(self._pool.map(self._peek, due))
-        return any(self._views[name].cursor.position == SHARD_END for name in due)
+        return any(self._views[name].cursor.position == SHARD_END for name in wanted)
+
+    def _sees(self, name: str) -> bool:
+        """Take what the planner's subscription to a shard says; False where GetRecords has to be asked.
+
+        Tasks subscribe to what is far behind, and to what is read up to a frozen target.
+        """
+        if self.fan_out is None or self._until is not None:
+            return False
+        view = self._views[name]
+        if view.behind_ms > FAR_BEHIND_MS:
+            self.fan_out.drop(name)
+            return False
+        sight = self.fan_out.sight(name, view.cursor.position)
+        if sight is None:
+            return False
+        view.has_data, view.behind_ms = sight.has_data, sight.behind_ms
+        if sight.ended and not sight.has_data:
+            view.cursor.position = SHARD_END
+        elif not sight.has_data and not sight.behind_ms:
+            self._as_of[name] = max(sight.at, self._as_of.get(name, 0.0))
+        return True
 
     def _is_due(self, view: _View) -> bool:
         if view.has_data or view.done:
@@ -326,22 +339,17 @@ class Planner:
             offset["until"] = self._until
         return offset
 
-    def _shard_read(self, name: str, position: str, as_of: float) -> ShardRead:
+    def _shard_read(self, name: str, position: str, as_of: float, max_records: int | None) -> ShardRead:
         view = self._views.get(name)
         if view is None or view.cursor.position != position:
             return ShardRead(name, position, calls=tuple(self._pace(name).calls), as_of=as_of)
         cursor = view.cursor
-        return ShardRead(name, position, cursor.iterator, cursor.issued_at, tuple(cursor.pace.calls), as_of)
-
-    def _packed(self, reads: list[ShardRead]) -> list[list[ShardRead]]:
-        """Tasks cost more than small reads: shards near the tip share one, shards that are behind get their own."""
-        if self._options.tasks is not None:
-            return [group for n in range(self._options.tasks) if (group := reads[n :: self._options.tasks])]
-        if self._options.shards_per_task is not None:
-            return _chunks(reads, self._options.shards_per_task)
-        behind = [r for r in reads if (view := self._views.get(r.shard_id)) and view.behind_ms > _BEHIND_MS]
-        near = [r for r in reads if r not in behind]
-        return _chunks(behind, math.ceil(len(behind) / _MAX_TASKS)) + _chunks(near, _SHARDS_A_TASK)
+        read = ShardRead(name, position, cursor.iterator, cursor.issued_at, tuple(cursor.pace.calls), as_of)
+        if self.fan_out is None:
+            return read
+        if self._until is not None or view.behind_ms > FAR_BEHIND_MS:
+            return replace(read, consumer=self.fan_out.consumer(name))
+        return replace(read, pushed=self.fan_out.pushed(name, position, max_records))
 
     def _lose(self, shards: list[str], why: str) -> None:
         message = f"Kinesis no longer lists {', '.join(shards)}, but {why}: records may be lost"
@@ -380,7 +388,3 @@ def _check_version(offset: Offset) -> None:
             f"the checkpoint holds offsets of version {offset.get('version')}, this release reads version {_VERSION}: "
             "run the release that wrote them, or start over with a new checkpoint location"
         )
-
-
-def _chunks(reads: list[ShardRead], size: int) -> list[list[ShardRead]]:
-    return [reads[n : n + size] for n in range(0, len(reads), max(1, size))]

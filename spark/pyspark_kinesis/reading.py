@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -20,11 +21,12 @@ from pyspark_kinesis.options import Options
 from pyspark_kinesis.pace import Pace
 from pyspark_kinesis.positions import parts_of
 from pyspark_kinesis.rows import to_arrow
+from pyspark_kinesis.subscription import Pushed, PushedCursor, SubscribedCursor
 
 _THREADS = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ShardRead:
     """One shard in a micro-batch: where its part starts, and hints that save calls (see ledger.Entry)."""
 
@@ -35,6 +37,9 @@ class ShardRead:
     calls: tuple[float, ...] = ()
     # As of when the start is complete (see ledger.Entry); 0 if that is not known.
     as_of: float = 0.0
+    # The ARN of a consumer to subscribe by, or what a subscription pushed already; neither: GetRecords.
+    consumer: str | None = None
+    pushed: Pushed | None = None
 
 
 class KinesisPartition(InputPartition):
@@ -112,11 +117,14 @@ class PartReader:
 
     def _read_on(self, read: ShardRead) -> tuple[list[pa.RecordBatch], Entry]:
         """Read to the limits, the tip, the frozen target or the shard's end, whichever is first."""
-        part = self._part
         # Also a query that never stopped may lag until records age out before it, and a replay may come late.
         if checked := Aging(self._client, self._options).check(read.shard_id, read.start, read.as_of):
             read = replace(read, iterator=checked, issued_at=time.time())
-        cursor = self._cursor(read)
+        with closing(self._cursor(read)) as cursor:
+            return self._read_by(cursor, read)
+
+    def _read_by(self, cursor: Cursor, read: ShardRead) -> tuple[list[pa.RecordBatch], Entry]:
+        part = self._part
         deadline = time.monotonic() + part.max_seconds if part.max_seconds is not None else math.inf
         batches: list[pa.RecordBatch] = []
         count = size = 0
@@ -135,6 +143,7 @@ class PartReader:
                 last = records.last
             if (
                 page.closed
+                or cursor.exhausted
                 or at_target
                 or not page.behind_ms
                 or count == part.max_records
@@ -151,9 +160,11 @@ class PartReader:
             last=last,
             bytes=size,
             behind_ms=page.behind_ms,
-            as_of=self._client.now() if at_tip else last_ms / 1000 or read.as_of,
+            as_of=cursor.seen_at() if at_tip else last_ms / 1000 or read.as_of,
             records_behind=records_behind(page.behind_ms, count, read.as_of * 1000 or first_ms, last_ms),
             gets=cursor.tally.calls,
+            subscriptions=cursor.tally.subscriptions,
+            events=cursor.tally.events,
             throttles=cursor.tally.throttles,
             at_target=at_target,
             iterator=None if at_target else cursor.iterator,
@@ -162,8 +173,15 @@ class PartReader:
         )
 
     def _read_again(self, read: ShardRead, recorded: Entry) -> list[pa.RecordBatch]:
-        """Exactly the records of an entry. Raises DataLossError where the stream no longer has them."""
-        cursor = self._cursor(read)
+        """Exactly the records of an entry. Raises DataLossError where the stream no longer has them.
+
+        By GetRecords, unless they were pushed: the consumer's subscription may be the first attempt's.
+        """
+        if read.pushed is not None and recorded.last is not None:
+            records = read.pushed.page.records.through_number(int(recorded.last))
+            if (len(records), records.last) == (recorded.records, recorded.last):
+                return [to_arrow(records, *parts_of(read.shard_id), self._schema)]
+        cursor = self._cursor(replace(read, consumer=None, pushed=None))
         batches: list[pa.RecordBatch] = []
         count, last = 0, None
         while count < recorded.records:
@@ -186,12 +204,10 @@ class PartReader:
 
     def _cursor(self, read: ShardRead) -> Cursor:
         pace = Pace(self._options.max_calls_per_second, read.calls)
-        return Cursor(
-            self._client,
-            self._options,
-            read.shard_id,
-            read.start,
-            pace=pace,
-            iterator=read.iterator,
-            issued_at=read.issued_at,
-        )
+        place = (self._client, self._options, read.shard_id, read.start)
+        if read.pushed is not None:
+            return PushedCursor(*place, pace=pace, page=read.pushed.page, pushed_at=read.pushed.at)
+        if read.consumer is not None:
+            hints = {"iterator": read.iterator, "issued_at": read.issued_at}
+            return SubscribedCursor(*place, pace=pace, consumer_arn=read.consumer, **hints)
+        return Cursor(*place, pace=pace, iterator=read.iterator, issued_at=read.issued_at)

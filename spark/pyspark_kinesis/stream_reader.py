@@ -1,6 +1,10 @@
 """What the stream readers of all Spark versions share: glue over planner.py (the driver) and reading.py (the tasks)."""
 
+import atexit
 import logging
+import signal
+import sys
+import threading
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -27,20 +31,36 @@ class StreamReader(DataSourceStreamReader):
         check_schema(schema)
         self._options = options
         self._planner: Planner | None = None
+        self._stopping = False
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         assert isinstance(partition, KinesisPartition)
         return PartReader(self._client(), self._ledger(), self._options, ARROW_SCHEMA, partition).read()
 
     def stop(self) -> None:
+        self._stopping = True
         if self._planner is not None:
             self._planner.close()
+            self._planner = None
 
     def _plan(self) -> Planner:
         if self._planner is None:
             log_to_stderr()
             self._planner = Planner(self._client(), self._ledger(), self._options)
+            if self._planner.fan_out is not None:
+                self._stop_at_exit()
+                self._planner.fan_out.register()
         return self._planner
+
+    def _stop_at_exit(self) -> None:
+        """Have ``stop`` run to its end, once, however this process ends, but for a kill.
+
+        Spark ends its planner process by SIGTERM, of which Python just dies, and by closing the socket that it reads.
+        Which is noticed first is chance, and neither may interrupt what the other began.
+        """
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda *_: None if self._stopping else sys.exit(143))
+        atexit.register(self.stop)
 
     def _client(self) -> KinesisClient:
         return shared_client(self._options.region, self._options.endpoint_url, self._options.identity)

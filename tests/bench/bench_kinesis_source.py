@@ -115,7 +115,9 @@ class Bench:
         seconds = sum(p["durationMs"]["triggerExecution"] for p in progress) / 1000
         return sum(p["numInputRows"] for p in progress), seconds
 
-    def single_records(self, client: Any, number: int) -> tuple[list[float], list[dict[str, int]]]:
+    def single_records(
+        self, client: Any, number: int, options: dict[str, str] | None = None
+    ) -> tuple[list[float], list[dict[str, int]]]:
         """(seconds from put to foreachBatch, phases of the triggers in ms) for records put one by one, warm."""
         arrived, begun = threading.Semaphore(0), threading.Event()
 
@@ -124,7 +126,7 @@ class Bench:
                 arrived.release()
             begun.set()
 
-        query = self.start(sink, {"startingPosition": "LATEST"})
+        query = self.start(sink, {"startingPosition": "LATEST", **(options or {})})
         # The first micro-batch runs in any case, and shows that LATEST is pinned.
         if not begun.wait(60):
             raise query.exception() or TimeoutError("the query did not start within 60 s")
@@ -141,7 +143,9 @@ class Bench:
         query.stop()
         return seconds[5:], phases[5:]
 
-    def at_a_rate(self, client: Any, per_second: int, seconds: int) -> dict[str, float]:
+    def at_a_rate(
+        self, client: Any, per_second: int, seconds: int, options: dict[str, str] | None = None
+    ) -> dict[str, float]:
         """Put to foreachBatch at a steady rate, and GetRecords calls a second and shard; then idle triggers."""
         ages: list[float] = []
         begun = threading.Event()
@@ -153,7 +157,7 @@ class Bench:
             begun.set()
 
         self.spark.conf.set("spark.sql.streaming.noDataProgressEventInterval", "200")
-        query = self.start(sink, {"startingPosition": "LATEST"}, processingTime="0 seconds")
+        query = self.start(sink, {"startingPosition": "LATEST", **(options or {})}, processingTime="0 seconds")
         if not begun.wait(60):
             raise query.exception() or TimeoutError("the query did not start within 60 s")
         calls, started = self.get_records_calls(), time.perf_counter()

@@ -63,7 +63,14 @@ class Engine:
         self.sink: dict[int, list[tuple[str, str, bytes]]] = {}
         self.restart()
 
+    def die(self) -> None:
+        """What the death of the planner process ends: its subscriptions."""
+        if self.planner.fan_out is not None:
+            self.planner.fan_out.stop()
+
     def restart(self) -> None:
+        if hasattr(self, "planner"):
+            self.die()
         self.ledger = DyingLedger(LocalStore(Path(self.options.ledger_location)))
         self.planner = Planner(self.client, self.ledger, self.options)
         self.initial = None if self.offsets else self.planner.initial()
@@ -168,10 +175,31 @@ def assert_each_once_in_order(engine: Engine, stream: Stream) -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_each_record_once_whatever_happens(seed: int, client: KinesisClient, tmp_path: Path) -> None:
+    run_schedule(random.Random(seed), client, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def pushing() -> Iterator[KinesisClient]:
+    """A client of an emulator whose subscriptions are short, and soon to be had again."""
+    hasty = ("--takeover-seconds", "0.05", "--subscription-seconds", "0.4", "--heartbeat-seconds", "0.1")
+    with running_emulator(arguments=("--create-milliseconds", "0", *hasty)) as url:
+        yield KinesisClient("us-east-1", url)
+
+
+@pytest.mark.parametrize("seed", range(100, 116))
+def test_each_record_once_whatever_happens_where_records_are_pushed(
+    seed: int, pushing: KinesisClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = random.Random(seed)
+    # Some are always far behind, so that tasks subscribe.
+    monkeypatch.setattr("pyspark_kinesis.planner.FAR_BEHIND_MS", rng.choice([0, 10_000]))
+    run_schedule(rng, pushing, tmp_path, consumer_name="c")
+
+
+def run_schedule(rng: random.Random, client: KinesisClient, folder: Path, **options: object) -> None:
     stream = Stream(client, shards=rng.choice([1, 2, 3]))
     limits = {"max_records": rng.choice([None, 7, 50]), "max_records_per_shard": rng.choice([None, 5])}
-    query = engine(client, stream, tmp_path, **limits)
+    query = engine(client, stream, folder, **limits, **options)
     for _ in range(25):
         action = rng.random()
         if action < 0.4:
@@ -188,6 +216,7 @@ def test_each_record_once_whatever_happens(seed: int, client: KinesisClient, tmp
     drain(query, stream)
     assert_each_once_in_order(query, stream)
     assert not query.trigger("none"), "a batch with nothing to read"
+    query.die()
 
 
 def test_of_two_attempts_at_once_both_give_what_the_first_recorded(client: KinesisClient, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pyspark_kinesis.options import KNOWN, Stream, parse
 
 REQUIRED = {"streamName": "s", "ledgerLocation": "/l"}
 ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/clicks"
+CONSUMER = f"{ARN}/consumer/spark:1700000000"
 
 
 def test_names_are_case_insensitive_and_defaults_hold() -> None:
@@ -92,6 +93,14 @@ def test_an_unknown_option_is_answered_with_all_known_ones() -> None:
         ({"maxRecordsPerTrigger": "0"}, "above 0"),
         ({"maxBytesPerTrigger": "1 GB"}, "above 0"),
         ({"maxFetchSeconds": "nan"}, "above 0"),
+        ({"consumerName": "c", "consumerARN": CONSUMER}, "contradict each other"),
+        ({"consumerName": "a b"}, "a name has letters"),
+        ({"consumerARN": "c"}, "not of the form arn:aws:kinesis"),
+        ({"consumerARN": CONSUMER}, "no consumer of a stream of this query in us-east-1"),
+        ({"streamName": "clicks", "consumerARN": CONSUMER}, "no consumer of a stream of this query in us-east-1"),
+        ({"streamName": "clicks,s", "region": "eu-west-1", "consumerARN": CONSUMER}, "names no consumer of s"),
+        ({"streamName": "", "streamARN": ARN, "consumerARN": CONSUMER.replace("9012:", "9013:")}, "no consumer of"),
+        ({"streamName": "", "streamARN": ARN, "consumerARN": f"{CONSUMER},{CONSUMER}"}, "the second of one"),
         ({"tasks": "2", "shardsPerTask": "2"}, "contradict each other"),
     ],
 )
@@ -111,3 +120,13 @@ def test_positions_per_shard_override_trim_horizon() -> None:
     options = parse({**REQUIRED, "startingPosition": '{"shardId-000000000001": "42"}'})
     assert options.named == {"s/shardId-000000000001": "42"}
     assert options.starting_position == "TRIM_HORIZON"
+
+
+def test_a_consumer_is_named_for_all_streams_or_given_for_each() -> None:
+    assert not parse(REQUIRED).fan_out
+    named = parse({**REQUIRED, "consumerName": "c"})
+    assert (named.fan_out, named.consumer_name, named.consumer_arns) == (True, "c", {})
+    views = CONSUMER.replace("clicks", "views")
+    given = {"streamName": "clicks,views", "region": "eu-west-1", "ledgerLocation": "/l"}
+    assert parse({**given, "consumerARN": f"{views}, {CONSUMER}"}).consumer_arns == {"clicks": CONSUMER, "views": views}
+    assert parse({"streamARN": ARN, "ledgerLocation": "/l", "consumerARN": CONSUMER}).fan_out
