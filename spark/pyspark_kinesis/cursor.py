@@ -14,6 +14,8 @@ from pyspark_kinesis.positions import SHARD_END, TRIM_HORIZON, parts_of
 # Iterators live five minutes; a younger one than this is worth a try.
 _ITERATOR_SECONDS = 280.0
 MAX_RECORDS_A_CALL = 10_000
+# A new iterator can expire, too, before it is used: the process stood still, or a call took all its retries.
+_RENEWALS = 5
 
 
 class Cursor:
@@ -83,11 +85,12 @@ class Cursor:
             self.iterator = None
         if self.iterator is None:
             self._renew()
-        try:
-            return self._call(limit)
-        except IteratorExpiredError:
-            self._renew()
-            return self._call(limit)
+        for _ in range(_RENEWALS):
+            try:
+                return self._call(limit)
+            except IteratorExpiredError:
+                self._renew()
+        return self._call(limit)
 
     def _call(self, limit: int) -> Page:
         if wait := self.pace.wait_seconds():
