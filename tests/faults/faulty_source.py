@@ -1,16 +1,21 @@
-"""The Kinesis source with places to die at: whoever comes to an armed seam is killed there with SIGKILL.
+"""The Kinesis source with seams, at which a schedule has whoever comes there die, fail, or reshard the stream.
 
-A schedule arms a seam by writing its name into ``<folder>/armed``. The first process that comes to it takes the file
-away and kills itself, or fails in the way that the seam says.
+A schedule orders what is to happen by a JSON file ``<folder>/armed``: ``{"seam", "die", "reshard", "url", "stream"}``.
+The first process that comes to the seam takes the file away. It first sets the stream to ``reshard`` shards, if that is
+not null; then it kills itself with SIGKILL if it is to die, and fails in the way that the seam says otherwise. Where it
+only reshards, it goes on. What was done stays in the folder as an empty file: ``died at <seam> <nanoseconds>``, say.
 """
 
 import contextlib
+import json
 import os
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pyarrow as pa
 
@@ -19,22 +24,39 @@ from pyspark_kinesis.options import Options, parse
 from pyspark_kinesis.source import DefaultSource, NewestStreamReader
 from pyspark_kinesis.stream_reader import store_of
 
-# Of a task, then of the planner; "ledger refuses" and "ledger is slow" do not kill.
-SEAMS = (
-    "before read", "before ledger", "after ledger", "while emitting", "ledger refuses", "ledger is slow",
-    "before plan", "after plan", "before commit", "after commit",
+# Those of a task, of the planner, and of the driver's sink (see fault_driver).
+KILLING = (
+    "before read", "before ledger", "after ledger", "while emitting", "before plan", "after plan", "before commit",
+    "after commit", "after emit",
 )  # fmt: skip
+# At these nobody dies.
+FAILING = ("ledger refuses", "ledger is slow", "ledger's answer is lost", "sink fails")
 FOLDER_OPTION = "faultFolder"
 
 
 def taken(folder: Path, seam: str) -> bool:
-    """Whether this process is the one that the armed seam is for."""
-    armed = folder / "armed"
+    """Whether this process is the one that the armed seam is for and that is to die or to fail there; reshards."""
+    armed, mine = folder / "armed", folder / f"taken {time.time_ns()}"
     with contextlib.suppress(FileNotFoundError):
-        if armed.read_text() == seam:
-            armed.rename(folder / f"died at {seam} {time.time_ns()}")
-            return True
+        order = json.loads(armed.read_text())
+        if order["seam"] == seam:
+            armed.rename(mine)
+            resharded = order["reshard"] is not None and resize(order)
+            done = [*(["resharded"] if resharded else []), *(["died" if seam in KILLING else "failed"] * order["die"])]
+            mine.rename(folder / f"{' and '.join(done) or 'nothing done'} at {seam} {time.time_ns()}")
+            return bool(order["die"])
     return False
+
+
+def resize(order: dict[str, Any]) -> bool:
+    """Whether the stream took the new number of shards; somebody else may have changed it meanwhile."""
+    body = {"StreamName": order["stream"], "TargetShardCount": order["reshard"], "ScalingType": "UNIFORM_SCALING"}
+    headers = {"X-Amz-Target": "Kinesis_20131202.UpdateShardCount"}
+    try:
+        urlopen(Request(order["url"], json.dumps(body).encode(), headers)).close()
+    except HTTPError:
+        return False
+    return True
 
 
 def die_at(folder: Path, seam: str) -> None:
@@ -52,6 +74,8 @@ class FaultyLedger(Ledger):
         if taken(self.folder, "ledger is slow"):
             time.sleep(2)
         recorded = super().record(*arguments)
+        if taken(self.folder, "ledger's answer is lost"):
+            raise OSError("Connection reset by peer")
         die_at(self.folder, "after ledger")
         return recorded
 

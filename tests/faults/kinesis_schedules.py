@@ -1,14 +1,17 @@
 """Seeded fault schedules for the Kinesis source: real Spark, real processes, kill -9, and an emulator that misbehaves.
 
-    make faults ARGS="--count 200 --first-seed 0"
+    make faults ARGS="--count 204 --first-seed 0"
 
 A schedule draws, from its seed, puts (some of 1 MB records), reshards, faults of the service (throttles, 500s, hangs,
-answers that break off, expired iterators) and deaths at every seam of the source; now and then the driver with all its
-processes is killed. At the end the sink holds each record once, each shard's in order, and no replay gave other rows.
+answers that break off, expired iterators and tokens), clocks that differ, and what happens at seams of the source: a
+death, a reshard, both, a ledger or a sink that fails. Now and then the driver with all its processes is killed. At the
+end the sink holds each record once, each shard's in order, and no replay gave other rows.
 """
 
 import json
 import random
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,9 +19,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,24 +30,36 @@ import httpx
 import typer
 from batch_files import batches_of
 from botocore.exceptions import ClientError
-from faulty_source import SEAMS
+from faulty_source import FAILING, KILLING
 from killing import kill_session, python_environment
 from kinesis_streams import Stream
 
 from kinesis_emulator import running_emulator
 
 AT_ONCE = 6
-DRAIN_SECONDS = 120
+# A machine may be busy; what is lost does not come later.
+DRAIN_SECONDS = 600
+SEAM_SECONDS = 6
+STOP_SECONDS = 20
+# So long after the first rows that come through it a driver is killed: the first one soon, the others now and then,
+# as a start takes long.
+FIRST_KILL_SECONDS, KILL_SECONDS = (2, 15), (30, 240)
 MEGABYTE = 1024 * 1024 - 64
+# Few shards a page, so that their list has tokens, which can expire.
+EMULATOR = ("--create-milliseconds", "0", "--shards-per-page", "2")
 FAULTS: tuple[dict[str, Any], ...] = (
     {"operation": "GetRecords", "kind": "throttle", "probability": 0.5},
     {"operation": "GetRecords", "kind": "error", "probability": 0.3},
     {"operation": "GetRecords", "kind": "hang", "seconds": 1, "calls": 2},
     {"operation": "GetRecords", "kind": "close", "probability": 0.3},
     {"operation": "GetRecords", "kind": "expire", "calls": 2},
+    {"operation": "GetRecords", "kind": "expire", "probability": 0.2},
     {"operation": "GetShardIterator", "kind": "throttle", "calls": 3},
     {"operation": "ListShards", "kind": "error", "calls": 2},
+    {"operation": "ListShards", "kind": "expire", "calls": 2},
 )
+# Seconds that the service's clock is ahead of ours. Beyond a quarter of an hour AWS refuses signatures.
+SKEWS = (-600, -60, -5, 0, 5, 60, 600)
 
 
 @dataclass
@@ -58,22 +74,36 @@ class Schedule:
     def prepare(self, url: str) -> None:
         """Make the stream, and say what the query reads."""
         self.rng = random.Random(self.seed)
+        self._counted: dict[Path, int] = {}
         self.stream = Stream(url)
         self.stream.client.create_stream(StreamName=self.stream.name, ShardCount=self.rng.choice([1, 2, 3]))
-        options = {"streamName": self.stream.name, "endpointUrl": url, "shardRefreshSeconds": "0.2"}
+        self.skew = self.rng.choice([0, *SKEWS])
+        self._set_clock()
+        self.large = self.rng.random() < 0.08
+        options = {"streamName": self.stream.name, "endpointUrl": url, "shardRefreshSeconds": "0.5"}
         options["maxGetRecordsPerSecond"] = self.rng.choice(["0", "5", "20"])
         if limit := self.rng.choice([None, "7", "100"]):
             options["maxRecordsPerTrigger"] = limit
         if tasks := self.rng.choice([None, "1", "3"]):
             options["tasks"] = tasks
+        self.latest = self.rng.random() < 0.25
+        if self.latest:
+            options["startingPosition"] = "LATEST"
+            # Long before the query: it is none of its business.
+            early = [{"Data": b"early", "PartitionKey": str(n)} for n in range(5)]
+            self.stream.client.put_records(StreamName=self.stream.name, Records=early)
+        self._say(f"read with {options}")
         self.folder.mkdir()
-        (self.folder / "query.json").write_text(json.dumps(options))
+        (self.folder / "query.draft").write_text(json.dumps(options))
+        (self.folder / "query.draft").rename(self.folder / "query.json")
 
     def run(self) -> None:
         """Do what the seed says, drain, and judge; what went wrong is in ``failure``."""
         try:
-            self.stream.put(5)
-            self._await("the query reads", lambda: self._rows() >= 5, DRAIN_SECONDS)
+            if self.latest:
+                self._await("LATEST is pinned", self._pinned, DRAIN_SECONDS)
+            self._put(5)
+            self._await("the query reads", lambda: self._rows() >= len(self.stream.values), DRAIN_SECONDS)
             for _ in range(self.rng.randint(6, 12)):
                 self._step()
             self._faults([])
@@ -84,46 +114,83 @@ class Schedule:
             self.failure = f"{type(error).__name__}: {error}"
         finally:
             (self.folder / "done").touch()
+            # The emulator outlives the query; unless the driver just died, which does not start this query again.
+            self._await("it ended", (self.folder / "stopped").exists, STOP_SECONDS, must=False)
 
     def _step(self) -> None:
         draw = self.rng.random()
-        if draw < 0.4:
-            number = self.rng.randint(1, 200)
-            self._say(f"put {number}")
-            self.stream.put(number)
-        elif draw < 0.45:
-            self._say("put 1 MB records")
-            self.stream.put_large(self.rng.randint(1, 4), MEGABYTE)
-        elif draw < 0.57:
+        if draw < 0.33:
+            self._put(self.rng.randint(1, 200))
+        elif draw < 0.38:
+            self._put(1, large=True)
+        elif draw < 0.48:
             self._reshard()
-        elif draw < 0.72:
+        elif draw < 0.63:
             fault = self.rng.choice(FAULTS)
             self._say(f"fault {fault}")
             self._faults([{**fault, "seed": self.seed} if "probability" in fault else fault])
-        elif draw < 0.77:
+        elif draw < 0.67:
             self._faults([])
+        elif draw < 0.73:
+            # What was put after LATEST was pinned must not seem to be put before it: service clocks do not go back.
+            self.skew = self.skew + 60 if self.latest else self.rng.choice(SKEWS)
+            self._set_clock()
         else:
-            seam = self.rng.choice(SEAMS)
-            self._say(f"die {seam}")
-            (self.folder / "armed.draft").write_text(seam)
-            (self.folder / "armed.draft").rename(self.folder / "armed")
-            # A batch that comes to the seam needs something to read.
-            self.stream.put(self.rng.randint(1, 30))
-            self._await("somebody came to the seam", lambda: not (self.folder / "armed").exists(), 4, must=False)
+            self._arm()
+
+    def _put(self, number: int, *, large: bool = False) -> None:
+        if large or self.large:
+            number = self.rng.randint(1, 4)
+            self._say(f"put {number} of 1 MB")
+            self.stream.put_large(number, MEGABYTE)
+        else:
+            self._say(f"put {number}")
+            self.stream.put(number)
+
+    def _arm(self) -> None:
+        """Have somebody die, fail or reshard at a seam."""
+        # The driver's death is that of all queries in it.
+        seam = self.rng.choice([*KILLING[:-1] * 3, *FAILING * 3, KILLING[-1]])
+        die, reshard = self.rng.choice([(True, False), (True, False), (True, True), (False, True)])
+        target = self._target() if reshard else None
+        order = {"seam": seam, "die": die, "reshard": target, "url": self.stream.url, "stream": self.stream.name}
+        self._say(f"at {seam}: die or fail {die}, reshard to {target}")
+        (self.folder / "armed.draft").write_text(json.dumps(order))
+        (self.folder / "armed.draft").rename(self.folder / "armed")
+        # A batch that comes to the seam needs something to read.
+        self._put(self.rng.randint(1, 30))
+        self._await("somebody came to the seam", lambda: not (self.folder / "armed").exists(), SEAM_SECONDS, must=False)
+
+    def _target(self) -> int:
+        """Another number of shards that UpdateShardCount allows."""
+        summary = self.stream.client.describe_stream_summary(StreamName=self.stream.name)["StreamDescriptionSummary"]
+        now = summary["OpenShardCount"]
+        return self.rng.choice([n for n in (1, 2, 3, 4) if n != now and now <= 2 * n and n <= 2 * now])
 
     def _reshard(self) -> None:
-        target = self.rng.choice([1, 2, 3, 4])
+        target = self._target()
         self._say(f"reshard to {target}")
         try:
             self.stream.resize(target)
-        except ClientError as refused:  # more than double, or less than half
+        except ClientError as refused:  # somebody at a seam was quicker
             self._say(str(refused))
 
     def _faults(self, rules: list[dict[str, Any]]) -> None:
         httpx.post(f"{self.stream.url}/_control/faults", json=rules).raise_for_status()
 
+    def _set_clock(self) -> None:
+        self._say(f"the service's clock is {self.skew} s ahead")
+        httpx.post(f"{self.stream.url}/_control/clock", json={"offset_seconds": self.skew}).raise_for_status()
+
+    def _pinned(self) -> bool:
+        # The pin goes when a first batch is committed.
+        return (self.folder / "ledger/start.json").exists() or (self.folder / "checkpoint/commits/0").exists()
+
     def _rows(self) -> int:
-        return sum(len(batch) for batch in batches_of(self.folder / "out"))
+        for path in (self.folder / "out").glob("*.json"):
+            if path not in self._counted:
+                self._counted[path] = len(json.loads(path.read_text()))
+        return sum(self._counted.values())
 
     def _judge(self) -> None:
         rows = [row for batch in batches_of(self.folder / "out") for row in batch]
@@ -132,13 +199,15 @@ class Schedule:
         assert not missing, f"{missing.total()} missing, {extra.total()} too many"
         assert not extra, f"{extra.total()} too many"
         last: dict[str, int] = {}
-        for batch in batches_of(self.folder / "out"):
-            for shard, number, _ in batch:
-                assert last.get(shard, 0) < int(number), f"out of order in {shard}"
-                last[shard] = int(number)
-        errors = self.folder / "errors.log"
-        replayed = errors.exists() and "replayed with other rows" in errors.read_text()
-        assert not replayed, "a replay gave other rows"
+        for shard, number, _ in rows:
+            assert last.get(shard, 0) < int(number), f"out of order in {shard}"
+            last[shard] = int(number)
+        log = self.folder / "errors.log"
+        errors = log.read_text() if log.exists() else ""
+        assert "replayed with other rows" not in errors, "a replay gave other rows"
+        # Deaths and what the seams raise end a query; nothing that the service does may.
+        gave_up = re.search(r"pyspark_kinesis\.errors\.\w+: .{0,300}", errors)
+        assert not gave_up, f"the source gave up: {gave_up and gave_up[0]}"
 
     def _await(self, what: str, condition: Any, seconds: float, *, must: bool = True) -> None:
         deadline = time.monotonic() + seconds
@@ -146,19 +215,25 @@ class Schedule:
             if time.monotonic() > deadline:
                 assert not must, f"not within {seconds} s: {what}; {self._rows()} of {len(self.stream.values)} rows"
                 return
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     def _say(self, text: str) -> None:
         self.log.append(text)
 
-    @property
-    def deaths(self) -> int:
-        return len(list(self.folder.glob("died at *")))
+    def done_at_seams(self) -> Counter[str]:
+        """What happened at seams, "died at before read" for instance, and how often."""
+        return Counter(path.name.rpartition(" ")[0] for path in self.folder.glob("* at *"))
+
+    def outcome(self) -> str:
+        """One line."""
+        seams = ", ".join(f"{what} ({times})" if times > 1 else what for what, times in self.done_at_seams().items())
+        what = f"{len(self.stream.values)} records{' from LATEST on' * self.latest}; {seams or 'nothing at seams'}"
+        return f"seed {self.seed}: {'FAILED' if self.failure else 'ok'}, {what}"
 
 
 @contextmanager
-def driver(root: Path, kill_after: list[float]) -> Iterator[None]:
-    """A driver over the schedules of a folder; killed with all its processes after so many seconds each time."""
+def driver(root: Path, rng: random.Random) -> Iterator[None]:
+    """A driver over the schedules of a folder, killed with all its processes now and then, and started again."""
     ending = threading.Event()
     command = [sys.executable, str(Path(__file__).with_name("fault_driver.py")), str(root)]
     environment = python_environment(sys.executable)
@@ -170,16 +245,17 @@ def driver(root: Path, kill_after: list[float]) -> Iterator[None]:
             return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
 
     def keep() -> None:
-        waits = list(kill_after)
-        while True:
-            process = start()
-            ending.wait(waits.pop(0) if waits else None)
+        lives = chain([FIRST_KILL_SECONDS], repeat(KILL_SECONDS))
+        while not ending.is_set():
+            process, started, deadline = start(), time.time(), float("inf")
+            # It ends by itself where a schedule has it die.
+            while process.poll() is None and time.monotonic() < deadline and not ending.wait(0.2):
+                if deadline == float("inf") and any(out.stat().st_mtime > started for out in root.glob("*/out")):
+                    deadline = time.monotonic() + rng.uniform(*next(lives))
             if not ending.is_set():
                 (root / f"driver killed {time.time_ns()}").touch()
             kill_session(process.pid)
             process.wait()
-            if ending.is_set():
-                return
 
     keeper = threading.Thread(target=keep)
     keeper.start()
@@ -190,25 +266,21 @@ def driver(root: Path, kill_after: list[float]) -> Iterator[None]:
         keeper.join()
 
 
-def run_group(seeds: list[int], root: Path) -> list[Schedule]:
-    """Run schedules at the same time in one driver, each against an emulator of its own."""
-    rng = random.Random(seeds[0])
-    root.mkdir(parents=True)
+def run_schedule(schedule: Schedule) -> Schedule:
+    """Run one against an emulator of its own."""
+    with running_emulator(arguments=EMULATOR) as url:
+        schedule.prepare(url)
+        schedule.run()
+    return schedule
+
+
+def run_schedules(seeds: list[int], root: Path) -> Iterator[Schedule]:
+    """Run schedules, some at a time, in one driver; each as it ends."""
+    root.mkdir(parents=True, exist_ok=True)
     schedules = [Schedule(seed, root / f"seed-{seed}") for seed in seeds]
-    with ThreadPoolExecutor(len(seeds)) as pool:
-        emulators = [running_emulator(arguments=("--create-milliseconds", "0")) for _ in seeds]
-        urls = [emulator.__enter__() for emulator in emulators]
-        try:
-            for schedule, url in zip(schedules, urls, strict=True):
-                schedule.prepare(url)
-            # A driver needs some ten seconds until its queries run.
-            kills = [rng.uniform(12, 30) for _ in range(rng.choice([0, 1, 2]))]
-            with driver(root, kills):
-                list(pool.map(Schedule.run, schedules))
-        finally:
-            for emulator in emulators:
-                emulator.__exit__(None, None, None)
-    return schedules
+    with driver(root, random.Random(seeds[0])), ThreadPoolExecutor(AT_ONCE) as pool:
+        for done in as_completed([pool.submit(run_schedule, schedule) for schedule in schedules]):
+            yield done.result()
 
 
 def main(
@@ -216,25 +288,30 @@ def main(
     first_seed: Annotated[int, typer.Option(help="The first one's seed; the others follow.")] = 0,
     keep: Annotated[Path | None, typer.Option(help="Keep what failed schedules left in this folder.")] = None,
 ) -> None:
-    """Run seeded fault schedules; exit code 1 if one fails."""
+    """Run seeded fault schedules, and say how each ended; exit code 1 if one failed."""
     failed: list[Schedule] = []
-    deaths = kills = records = 0
-    began = time.monotonic()
-    seeds = list(range(first_seed, first_seed + count))
+    done_at_seams: Counter[str] = Counter()
+    records, began = 0, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="schedules-") as scratch:
-        for at in range(0, count, AT_ONCE):
-            root = (keep or Path(scratch)) / f"group-{first_seed + at}"
-            done = run_group(seeds[at : at + AT_ONCE], root)
-            deaths += sum(schedule.deaths for schedule in done)
-            kills += len(list(root.glob("driver killed *")))
-            records += sum(len(schedule.stream.values) for schedule in done)
-            failed += [schedule for schedule in done if schedule.failure]
+        root = Path(scratch)
+        for number, schedule in enumerate(run_schedules(list(range(first_seed, first_seed + count)), root), 1):
+            done_at_seams += schedule.done_at_seams()
+            records += len(schedule.stream.values)
+            kills = len(list(root.glob("driver killed *")))
+            typer.echo(schedule.outcome())
             typer.echo(
-                f"{at + len(done)}/{count} schedules, {len(failed)} failed, {records:,} records, {deaths} deaths at "
-                f"seams, {kills} drivers killed, {time.monotonic() - began:.0f} s"
+                f"{number}/{count} done, {len(failed) + bool(schedule.failure)} failed, {records:,} records, "
+                f"{kills} drivers killed, {time.monotonic() - began:.0f} s"
             )
-    for schedule in failed:
-        typer.echo(f"seed {schedule.seed}: {schedule.failure}\n  " + "\n  ".join(schedule.log))
+            if schedule.failure:
+                failed.append(schedule)
+                typer.echo(f"seed {schedule.seed}: {schedule.failure}\n  " + "\n  ".join(schedule.log))
+                if keep:
+                    keep.mkdir(parents=True, exist_ok=True)
+                    shutil.copytree(schedule.folder, Path(tempfile.mkdtemp(dir=keep)) / schedule.folder.name)
+    for what, times in sorted(done_at_seams.items()):
+        typer.echo(f"{times:5} {what}")
+    typer.echo(f"failed: {', '.join(str(schedule.seed) for schedule in failed) or 'none'}")
     raise typer.Exit(1 if failed else 0)
 
 

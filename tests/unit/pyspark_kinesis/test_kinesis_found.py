@@ -7,7 +7,11 @@ import pytest
 
 from kinesis_emulator import running_emulator
 from pyspark_kinesis.client import KinesisClient
-from pyspark_kinesis.errors import RequestRefusedError
+from pyspark_kinesis.cursor import Cursor
+from pyspark_kinesis.errors import IteratorExpiredError, RequestRefusedError
+from pyspark_kinesis.options import Options, Stream
+from pyspark_kinesis.pace import Pace
+from pyspark_kinesis.positions import TRIM_HORIZON
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +38,16 @@ def test_tokens_that_always_expire_are_an_error_in_the_end(paged_url: str) -> No
     inject(paged_url, operation="ListShards", kind="expire")
     with pytest.raises(RequestRefusedError, match="ExpiredNextTokenException"):
         client.shards({"StreamName": "s"})
+
+
+def test_an_iterator_that_expires_again_and_again_is_renewed_again(paged_url: str) -> None:
+    # Seed 0 of the schedules: two expiries in a row ended the query.
+    client = KinesisClient("us-east-1", paged_url)
+    client.call("PutRecord", {"StreamName": "s", "Data": "AAAA", "PartitionKey": "k", "ExplicitHashKey": "0"})
+    inject(paged_url, operation="GetRecords", kind="expire", calls=4)
+    options = Options(streams=(Stream("s"),), region="us-east-1", endpoint_url=paged_url, ledger_location="unused")
+    cursor = Cursor(client, options, "s/shardId-000000000000", TRIM_HORIZON, pace=Pace(0.0))
+    assert len(cursor.fetch(10).records) == 1
+    inject(paged_url, operation="GetRecords", kind="expire")
+    with pytest.raises(IteratorExpiredError):
+        cursor.fetch(10)
