@@ -82,7 +82,7 @@ class Schedule:
         self.large = self.rng.random() < 0.08
         options = {"streamName": self.stream.name, "endpointUrl": url, "shardRefreshSeconds": "0.5"}
         options["maxGetRecordsPerSecond"] = self.rng.choice(["0", "5", "20"])
-        if limit := self.rng.choice([None, "7", "100"]):
+        if limit := self.rng.choice([None, "25", "100"]):
             options["maxRecordsPerTrigger"] = limit
         if tasks := self.rng.choice([None, "1", "3"]):
             options["tasks"] = tasks
@@ -120,7 +120,7 @@ class Schedule:
     def _step(self) -> None:
         draw = self.rng.random()
         if draw < 0.33:
-            self._put(self.rng.randint(1, 200))
+            self._put(self.rng.randint(1, 100))
         elif draw < 0.38:
             self._put(1, large=True)
         elif draw < 0.48:
