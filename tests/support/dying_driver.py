@@ -1,7 +1,7 @@
 """A driver that comes to a halt at each seam, one query a seam, so that a test can kill it there.
 
-Arguments: endpoint URL, folder, then "seam:stream" pairs. A query that has reached its seam leaves a file
-"<seam>.reached" in the folder and stays where it is.
+Arguments: endpoint URL, folder, then "seam:stream" or "seam:stream:consumer" for each. A query that has reached its
+seam leaves a file "<seam>.reached" in the folder and stays where it is.
 """
 
 import sys
@@ -23,19 +23,23 @@ def halt(marker: Path) -> None:
     threading.Event().wait()
 
 
-def main(url: str, folder: Path, pairs: list[str]) -> None:
+def short_lived_session() -> SparkSession:
     builder = SparkSession.builder.master("local[4]").config("spark.ui.enabled", "false")
     # Compiled quickly rather than well: the driver lives for seconds.
     builder = builder.config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1")
     for name in ("spark.driver.bindAddress", "spark.driver.host"):
         builder = builder.config(name, "127.0.0.1")
-    spark = builder.getOrCreate()
+    return builder.getOrCreate()
+
+
+def main(url: str, folder: Path, pairs: list[str]) -> None:
+    spark = short_lived_session()
     for pair in pairs:
         start_query(spark, url, folder, *pair.split(":"))
     spark.streams.awaitAnyTermination()
 
 
-def start_query(spark: SparkSession, url: str, folder: Path, seam: str, stream: str) -> None:
+def start_query(spark: SparkSession, url: str, folder: Path, seam: str, stream: str, *consumer: str) -> None:
     marker = folder / f"{seam}.reached"
 
     class HaltingLedger(Ledger):
@@ -70,6 +74,8 @@ def start_query(spark: SparkSession, url: str, folder: Path, seam: str, stream: 
     spark.dataSource.register(HaltingSource)
     reader = spark.readStream.format(f"kinesis-{seam}").option("streamName", stream).option("endpointUrl", url)
     reader = reader.option("ledgerLocation", str(folder / seam / "ledger")).option("maxRecordsPerTrigger", 20)
+    if consumer:
+        reader = reader.option("consumerName", *consumer)
     writer = reader.load().writeStream.foreachBatch(sink)
     writer.option("checkpointLocation", str(folder / seam / "checkpoint")).start()
 

@@ -1,6 +1,7 @@
 """kill -9 of driver, JVM and Python workers at each seam; then a restart from what is on disk."""
 
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,13 @@ from pyspark.sql import SparkSession
 
 # The source's model test, without Spark, dies at all seams; here are those where real processes make a difference.
 SEAMS = ("after-ledger", "before-commit", "after-commit")
+# The query that dies here reads by enhanced fan-out.
+PUSHED, CONSUMER = "before-commit", "spark"
+
+
+def consumers_of(stream: Stream) -> list[Any]:
+    arn = stream.client.describe_stream_summary(StreamName=stream.name)["StreamDescriptionSummary"]["StreamARN"]
+    return list(stream.client.list_stream_consumers(StreamARN=arn)["Consumers"])
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +32,7 @@ def crashed(kinesis_url: str, tmp_path_factory: pytest.TempPathFactory) -> tuple
         streams[seam] = Stream(kinesis_url)
         streams[seam].client.create_stream(StreamName=streams[seam].name, ShardCount=1)
         streams[seam].put(50)
-    pairs = [f"{seam}:{stream.name}" for seam, stream in streams.items()]
+    pairs = [f"{seam}:{stream.name}" + f":{CONSUMER}" * (seam == PUSHED) for seam, stream in streams.items()]
     kill_at_seams(sys.executable, kinesis_url, folder, pairs)
     return folder, streams
 
@@ -40,10 +48,16 @@ def test_a_query_killed_at_a_seam_resumes_exactly(
     stream.put(50)
     reader = spark.readStream.format("kinesis").option("streamName", stream.name).option("endpointUrl", stream.url)
     reader = reader.option("ledgerLocation", str(folder / seam / "ledger"))
+    if seam == PUSHED:
+        reader = reader.option("consumerName", CONSUMER)
     writer = reader.load().writeStream.foreachBatch(lambda frame, batch: write_once(out, batch, rows_of(frame)))
     writer = writer.option("checkpointLocation", str(folder / seam / "checkpoint")).trigger(availableNow=True)
     query = writer.start()
     assert query.awaitTermination(60)
+    deadline = time.monotonic() + 30
+    while seam == PUSHED and consumers_of(stream):  # the query that was killed registered it; this one cleans up
+        assert time.monotonic() < deadline, "the consumer stays"
+        time.sleep(0.05)
     rows = [row for batch in batches_of(out) for row in batch]
     assert Counter(value.encode() for _, _, value in rows) == Counter(stream.values)
     assert [int(number) for _, number, _ in rows] == sorted(int(number) for _, number, _ in rows)
