@@ -11,7 +11,7 @@ import logging
 from datetime import UTC, datetime
 
 from pyspark_kinesis.client import KinesisClient
-from pyspark_kinesis.errors import DataLossError, RequestRefusedError
+from pyspark_kinesis.errors import DataLossError, IteratorExpiredError, RequestRefusedError
 from pyspark_kinesis.options import Options
 from pyspark_kinesis.positions import SHARD_END, parts_of
 
@@ -59,7 +59,11 @@ class Aging:
             for _ in range(_PAGES):  # an answer may be empty before the record comes
                 if iterator is None:
                     break
-                page = self._client.records(iterator, 1, stream.arn)
+                try:
+                    page = self._client.records(iterator, 1, stream.arn)
+                except IteratorExpiredError:
+                    iterator = self._client.iterator(stream.arguments, shard_id, f"={position}")
+                    continue
                 if page.records.last == position:
                     return page.following
                 if page.records.last is not None:

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from kinesis_emulator import running_emulator
+from pyspark_kinesis.aging import Aging
 from pyspark_kinesis.client import KinesisClient
 from pyspark_kinesis.cursor import Cursor
 from pyspark_kinesis.errors import IteratorExpiredError, RequestRefusedError
@@ -51,3 +52,13 @@ def test_an_iterator_that_expires_again_and_again_is_renewed_again(paged_url: st
     inject(paged_url, operation="GetRecords", kind="expire")
     with pytest.raises(IteratorExpiredError):
         cursor.fetch(10)
+
+
+def test_an_iterator_that_expires_while_a_record_is_looked_for_is_renewed(paged_url: str) -> None:
+    client = KinesisClient("us-east-1", paged_url)
+    put = {"StreamName": "s", "Data": "AAAA", "PartitionKey": "k", "ExplicitHashKey": "0"}
+    position = str(client.call("PutRecord", put)["SequenceNumber"])
+    options = Options(streams=(Stream("s"),), region="us-east-1", endpoint_url=paged_url, ledger_location="unused")
+    inject(paged_url, operation="GetRecords", kind="expire", calls=2)
+    # Of unknown age: the record itself is asked for.
+    assert Aging(client, options).check("s/shardId-000000000000", position, 0.0)
