@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable
-from merge_golden import Cell, Cells, Golden, Violation, bronze_rows, day_of, difference, panes_of
-from merge_world import World
+from merge_golden import Cell, Cells, Golden, Kept, Violation, bronze_rows, day_of, difference, panes_of
+from merge_world import RELIC, World
 
 from tidemark.delta import open_table, position
 from tidemark.tables import INGEST_APP, REFINE_APP, Table
@@ -55,14 +55,28 @@ def check_account(world: World, golden: Golden) -> None:
         raise Violation("4: nothing lost", f"the refine log knows {len(log)} batches of {len(golden.batches)}")
 
 
+def check_tightened(world: World, golden: Golden) -> None:
+    """After a reprocess by a stricter definition: silver without relics, whose records are in quarantine, once each."""
+    relics = {kept.place for kept in golden.kept.values() if kept.event.kind == RELIC}
+    silver = Counter(row["event_id"] for row in _rows(world, world.tables.silver, "event_id"))
+    if silver != Counter(key for key, kept in golden.kept.items() if kept.event.kind != RELIC):
+        raise Violation("4: nothing lost", f"silver holds {silver.total()} rows of the stricter definition")
+    rows = _rows(world, world.tables.quarantine, "shard_id", "sequence_number")
+    held = Counter((row["shard_id"], row["sequence_number"]) for row in rows)
+    if held.total() != len(held) or not relics <= held.keys():
+        lost = len(relics - held.keys())
+        raise Violation("4: nothing lost", f"{lost} of {len(relics)} relics, which silver lost, are not in quarantine")
+
+
 _ACCOUNT = ("segment", "records", "silver", "quarantined", "duplicates")
 
 
 def check_layers(world: World, golden: Golden) -> int:
     """Speed and batch hold equal panes over the same segments; returns how many segments of dates were compared.
 
-    Of a date that the batch covers through a segment, the batch's panes are those of all events until there, and so are
-    the speed table's of each segment, as far as folding has left them; beyond it the speed table holds all.
+    Of a date that the batch covers through a segment, the batch's panes are those of all events until there, and beyond
+    it the speed table holds all. What the speed table still has of covered segments is right, too: folding may have
+    removed some, and have merged some into the highest of them.
     """
     tables = world.tables
     compared = 0
@@ -70,23 +84,38 @@ def check_layers(world: World, golden: Golden) -> int:
         batch_rows = _rows(world, tables.batch[rollup.name])
         speed_rows = _rows(world, tables.speed[rollup.name])
         covered = {row["event_date"]: row["covered_segment"] for row in batch_rows}
-        kept = list(golden.kept.values())
-        for day in {*covered, *(day_of(k.event) for k in kept)}:
+        for day in {*covered, *(day_of(kept.event) for kept in golden.kept.values())}:
             through = covered.get(day, -1)
-            of_day = [k for k in kept if day_of(k.event) == day]
+            of_day = _Day([kept for kept in golden.kept.values() if day_of(kept.event) == day], rollup.name)
             found = _panes(row for row in batch_rows if row["event_date"] == day and row["pane_start"] is not None)
-            wanted = panes_of((k.event for k in of_day if k.segment <= through), rollup.name)
-            if wrong := difference(found, wanted):
+            if wrong := of_day.difference(found, -1, through):
                 raise Violation("3: agreement", f"batch_{rollup.name}, {day} through segment {through}: {wrong}")
-            beyond = _panes(r for r in speed_rows if r["event_date"] == day and r["segment"] > through)
-            if wrong := difference(beyond, panes_of((k.event for k in of_day if k.segment > through), rollup.name)):
+            speed = [row for row in speed_rows if row["event_date"] == day]
+            beyond = _panes(row for row in speed if row["segment"] > through)
+            if wrong := of_day.difference(beyond, through, max(golden.segments)):
                 raise Violation("3: agreement", f"speed_{rollup.name}, {day} beyond segment {through}: {wrong}")
-            for segment in {r["segment"] for r in speed_rows if r["event_date"] == day and r["segment"] <= through}:
-                left = _panes(r for r in speed_rows if r["event_date"] == day and r["segment"] == segment)
-                if wrong := difference(left, panes_of((k.event for k in of_day if k.segment == segment), rollup.name)):
+            last = -1
+            for segment in sorted({row["segment"] for row in speed if row["segment"] <= through}):
+                left = _panes(row for row in speed if row["segment"] == segment)
+                if all(of_day.difference(left, after, segment) for after in range(last, segment)):
+                    wrong = of_day.difference(left, segment - 1, segment)
                     raise Violation("3: agreement", f"speed_{rollup.name}, {day}, segment {segment}: {wrong}")
+                last = segment
                 compared += 1
     return compared
+
+
+class _Day:
+    """The events of one date by segment."""
+
+    def __init__(self, kept: list[Kept], rollup: str) -> None:
+        self._kept = kept
+        self._rollup = rollup
+
+    def difference(self, found: Cells, after: int, through: int) -> str:
+        """How panes differ from those of the segments ``(after, through]``; empty where they do not."""
+        wanted = (kept.event for kept in self._kept if after < kept.segment <= through)
+        return difference(found, panes_of(wanted, self._rollup))
 
 
 def _panes(rows: Iterable[dict[str, Any]]) -> Cells:

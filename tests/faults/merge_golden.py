@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from merge_ledger import Event, Ledger, Place
-from merge_world import MICROS_A_DAY, micros, moment
+from merge_world import MICROS_A_DAY, moment
 
 HOUR = 3_600_000_000
 WINDOWS = {"sliding": (6 * HOUR, 3 * HOUR), "daily": (MICROS_A_DAY, MICROS_A_DAY)}
@@ -105,6 +105,11 @@ class Golden:
         with self._lock:
             self._follow()
             return self._newest
+
+    @property
+    def segments(self) -> set[int]:
+        """The segments of the log."""
+        return {batch.segment for batch in self.batches.values()}
 
     def positions(self, first: int) -> Iterator[int]:
         """The known positions from one on."""
@@ -211,7 +216,8 @@ def panes_of(events: Iterable[Event], rollup: str) -> Cells:
 
 def day_of(event: Event) -> date:
     """The event date, in UTC."""
-    return moment(event.at).date()
+    day: date = moment(event.at).date()
+    return day
 
 
 def difference(got: Cells, wanted: Cells) -> str:
@@ -233,8 +239,3 @@ def difference(got: Cells, wanted: Cells) -> str:
 
 def _shown(cell: Cell | None) -> str:
     return "none" if cell is None else f"{cell.events}/{cell.units}/{cell.revenue}"
-
-
-def first_micros(day: date) -> int:
-    """Begin of a day, for those who compare with event times."""
-    return micros(day)

@@ -41,12 +41,14 @@ Place = tuple[str, str]
 class Ledger:
     """Draws records from a seed, puts them, and keeps each under the place that Kinesis gave it."""
 
-    def __init__(self, seed: int, stream: Stream) -> None:
+    def __init__(self, seed: int, stream: Stream, *, moving: bool) -> None:
+        """``moving``: a copy may have another event time, and so another date, than the first."""
         self.stream = stream
         self._rng = random.Random(f"{seed} records")
         self._events: list[Event] = []
         self._records: dict[Place, Record] = {}
         self._serial = 0
+        self._moving = moving
         self._lock = threading.Lock()
 
     def put(self, number: int) -> None:
@@ -86,6 +88,9 @@ class Ledger:
             event = self._rng.choice(self._events)
             if self._rng.random() < 0.2:
                 event = replace(event, units=event.units + 1, value=Decimal(self._serial % 1000))
+                other = self._event()
+                if self._moving and RELIC not in (event.kind, other.kind):
+                    event = replace(event, at=other.at)
             return Record(self._written(event), event)
         event = self._event()
         self._events.append(event)

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
+from deltalake.transaction import RemoveAction
 
 MUTATIONS: dict[str, Callable[[], None]] = {}
 FOLD = "tidemark_spark.fold"
@@ -38,13 +39,16 @@ def replace(module: str, path: str, make: Callable[[Any], Any]) -> None:
     setattr(owner, name, make(getattr(owner, name)))
 
 
-def on_write(change: Callable[[Any, Any, pa.Table, dict[str, Any]], None]) -> None:
-    """Replace what writes a Delta table by delta-rs: ``change(write, table, rows, arguments)``."""
+def on_batch_rows(change: Callable[[Any], Any]) -> None:
+    """Change the rows that a reprocess stages for a batch table, a data frame of Spark's."""
 
-    def make(write: Any) -> Any:
-        return lambda table, rows, **arguments: change(write, table, rows, arguments)
+    def make(stage: Any) -> Any:
+        def changed(rows: Any, table: Any, settings: Any) -> Any:
+            return stage(change(rows) if "covered_segment" in rows.columns else rows, table, settings)
 
-    replace("tidemark.delta", "write_deltalake", make)
+        return changed
+
+    replace("tidemark_spark.reprocess", "stage", make)
 
 
 @mutation
@@ -78,18 +82,12 @@ def no_wait() -> None:
 
 @mutation
 def open_segment() -> None:
-    """A reprocess replaces silver in the open segment too."""
-    import re
+    """A reprocess replaces the open segment too."""
 
-    def make(option: Any) -> Any:
-        def changed(self: Any, key: str, value: Any) -> Any:
-            if key == "replaceWhere":
-                value = re.sub(r"segment <= (\d+)", lambda found: f"segment <= {int(found[1]) + 1}", value)
-            return option(self, key, value)
+    def make(publish: Any) -> Any:
+        return lambda table, staged, days, segment, *more: publish(table, staged, days, segment + 1, *more)
 
-        return changed
-
-    replace("pyspark.sql.readwriter", "DataFrameWriter.option", make)
+    replace("tidemark_spark.reprocess", "publish_dates", make)
 
 
 @mutation
@@ -148,40 +146,32 @@ def event_watermark() -> None:
 @mutation
 def coverage_low() -> None:
     """The batch table states one segment less than it covers."""
-
-    def change(write: Any, table: Any, rows: pa.Table, arguments: dict[str, Any]) -> None:
-        if "covered_segment" in rows.column_names:
-            at = rows.column_names.index("covered_segment")
-            rows = rows.set_column(at, rows.schema.field(at), pc.subtract(rows["covered_segment"], 1))
-        write(table, rows, **arguments)
-
-    on_write(change)
+    on_batch_rows(lambda rows: rows.withColumn("covered_segment", rows["covered_segment"] - 1))
 
 
 @mutation
 def no_marker() -> None:
     """The batch table has no rows that state the coverage of a date whose rows all vanished."""
-
-    def change(write: Any, table: Any, rows: pa.Table, arguments: dict[str, Any]) -> None:
-        if "covered_segment" in rows.column_names:
-            rows = rows.filter(pc.is_valid(rows["pane_start"]))
-        write(table, rows, **arguments)
-
-    on_write(change)
+    on_batch_rows(lambda rows: rows.where("pane_start IS NOT NULL"))
 
 
 @mutation
 def two_commits() -> None:
-    """A reprocess publishes by deleting and appending, one commit each."""
+    """A reprocess publishes by removing and adding, one commit each."""
 
-    def change(write: Any, table: DeltaTable, rows: pa.Table, arguments: dict[str, Any]) -> None:
-        if arguments["mode"] == "overwrite":
-            table.delete(arguments.pop("predicate"))
-            time.sleep(0.05)  # a commit takes as long on an object store
-            arguments["mode"] = "append"
-        write(table, rows, **arguments)
+    def make(commit: Any) -> Any:
+        def changed(snapshot: DeltaTable, table: Any, actions: list[Any], versions: Mapping[str, int]) -> None:
+            removed = [action for action in actions if isinstance(action, RemoveAction)]
+            if "covered_segment" in table.schema.names and 0 < len(removed) < len(actions):
+                commit(snapshot, table, removed, {})
+                time.sleep(0.05)  # a commit takes as long on an object store
+                snapshot.update_incremental()
+                actions = [action for action in actions if action not in removed]
+            commit(snapshot, table, actions, versions)
 
-    on_write(change)
+        return changed
+
+    replace("tidemark.publish", "_commit", make)
 
 
 @mutation

@@ -6,6 +6,7 @@ line an outcome, ``@{"id", "error"}``, and one an answer, ``@{"rollup", "positio
 
 import importlib
 import json
+import os
 import sys
 import threading
 import time
@@ -28,7 +29,7 @@ from tidemark_spark.reprocess import reprocess
 from tidemark_spark.session import local_session
 
 WAIT_SECONDS = 60
-READ_EVERY_SECONDS = 0.5
+READ_EVERY_SECONDS = 2.0
 GRACE = timedelta(seconds=12)
 """Longer than any reader takes to pin its snapshot."""
 
@@ -39,11 +40,10 @@ class Context:
     world: World
 
 
-def _reprocess(context: Context, *, start: str, end: str, stricter: bool = False) -> None:
+def _reprocess(context: Context, *, start: str, end: str) -> None:
     world = context.world
-    pipeline = world.stricter if stricter else world.pipeline
     reprocess(
-        context.spark, pipeline, load_suite(pipeline, world.settings), world.settings,
+        context.spark, world.pipeline, load_suite(world.pipeline, world.settings), world.settings,
         date.fromisoformat(start), date.fromisoformat(end), wait_seconds=WAIT_SECONDS, say=note,
     )  # fmt: skip
 
@@ -98,7 +98,7 @@ def read_on(context: Context, paused: threading.Event) -> None:
                 rows = spark.sql(text).toArrow().to_pylist()
             except Exception as error:
                 tell(failed=f"{type(error).__name__}: {error}"[:3000])
-                return
+                continue
             tell(rollup=rollup.name, position=snapshot.position, began=began, rows=[_plain(row) for row in rows])
 
 
@@ -126,6 +126,7 @@ def main(folder: Path) -> None:
     with ThreadPoolExecutor(world.at_once) as pool:
         for line in sys.stdin:
             pool.submit(run, context, json.loads(line))
+        os._exit(1)  # the parent is gone
 
 
 if __name__ == "__main__":

@@ -11,13 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 from merge_golden import ALLOWED_LATENESS, WINDOWS, Cell, Cells, Golden, Violation, difference
-from merge_world import World
+from merge_world import RELIC, World
 
 import tidemark.serving.view as view
 from tidemark.delta import open_table, position
 from tidemark.tables import REFINE_APP, Table
 
-PACE_SECONDS = 0.2
+PACE_SECONDS = 0.3
 LONGEST_PIN_SECONDS = 3.0
 """How long a slow reader may take between its first and its last pin; folding's grace is longer."""
 
@@ -30,6 +30,10 @@ class Judge:
         self.answers: Counter[str] = Counter()
         self.positions: set[int] = set()
         self.violation: Violation | None = None
+        self.stricter = False
+        """Whether answers may be those of the stricter definition, from some answer on."""
+        self.tightened = False
+        """Whether they must be."""
         self._lock = threading.Lock()
         self._finished: dict[str, list[float]] = {}
         self._reached: dict[str, list[int]] = {}
@@ -40,6 +44,11 @@ class Judge:
         got, final = cells_and_final(rows)
         prefix = self.golden.at(at)
         wanted = prefix.cells[rollup]
+        if self.stricter:
+            tightened = {key: cell for key, cell in wanted.items() if key[0] != RELIC}
+            is_new = self.tightened or got != wanted
+            self.not_before(name, f"{rollup}, by definition,", int(is_new), began, counts=False)
+            wanted = tightened if is_new else wanted
         if wrong := difference(got, wanted):
             alike = [p for p in self.golden.positions(-1) if self.golden.at(p).cells[rollup] == got]
             hint = f"; it is that of position {alike[0]}" if alike else "; it is that of no position"
@@ -50,7 +59,7 @@ class Judge:
             raise Violation("2: final", f"{name} at position {at}: final are {len(final)} windows, not {len(done)}")
         self.not_before(name, rollup, at, began)
 
-    def not_before(self, name: str, what: str, at: int, began: float) -> None:
+    def not_before(self, name: str, what: str, at: int, began: float, *, counts: bool = True) -> None:
         """An answer must not lie before any of its kind that was finished when it began, whoever asked."""
         with self._lock:
             finished, reached = self._finished.setdefault(what, []), self._reached.setdefault(what, [])
@@ -59,8 +68,9 @@ class Judge:
                 raise Violation("2: never back", f"{name} went back from position {reached[earlier - 1]} to {at}")
             finished.append(time.monotonic())
             reached.append(max(at, reached[-1]) if reached else at)
-            self.answers[name.split()[0]] += 1
-            self.positions.add(at)
+            if counts:
+                self.answers[name.split()[0]] += 1
+                self.positions.add(at)
 
     def found(self, violation: Violation) -> None:
         """Keep the first violation."""
@@ -130,6 +140,9 @@ class Readers:
         ]
 
     def __enter__(self) -> "Readers":
+        # Between the pins of one snapshot a slow reader pauses.
+        assert vars(view)["open_table"] is open_table
+        vars(view)["open_table"] = open_slowly
         for thread in self._threads:
             thread.start()
         return self
@@ -137,6 +150,7 @@ class Readers:
     def __exit__(self, *_: object) -> None:
         for thread in self._threads:
             thread.finish()
+        vars(view)["open_table"] = open_table
 
     def ask_all(self) -> dict[str, tuple[int, Cells]]:
         """One judged answer for each rollup."""
@@ -167,17 +181,23 @@ class Readers:
         snapshot = open_table(self._tables.silver, self._settings)
         at = position(snapshot, REFINE_APP)
         rows: pa.Table = snapshot.to_pyarrow_dataset().to_table(columns=["event_id", "shard_id", "sequence_number"])
-        prefix = self._judge.golden.at(at)
+        prefix, kept_keys = self._judge.golden.at(at), self._judge.golden.kept
+        wanted = prefix.keys
+        if self._judge.stricter:
+            # Nothing comes any more, so the prefix is all there is.
+            tightened = sum(kept.event.kind != RELIC for kept in kept_keys.values())
+            self._judge.not_before("silver", "silver by definition", int(rows.num_rows != wanted), began, counts=False)
+            wanted = tightened if rows.num_rows != wanted else wanted
         keys = Counter(rows["event_id"].to_pylist())
         twice = [key for key, count in keys.items() if count > 1]
         if twice:
             raise Violation(
                 "1: keys once", f"silver at position {at} holds {len(twice)} keys twice, such as {twice[0]}"
             )
-        if len(keys) != prefix.keys:
-            raise Violation("1: keys once", f"silver at position {at} holds {len(keys)} keys, not {prefix.keys}")
+        if len(keys) != wanted:
+            raise Violation("1: keys once", f"silver at position {at} holds {len(keys)} keys, not {wanted}")
         for key, shard, number in zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True):
-            kept = self._judge.golden.kept.get(key)
+            kept = kept_keys.get(key)
             if kept is None or kept.place != (shard, number) or kept.ingest_batch > at:
                 raise Violation("1: keys once", f"silver at position {at} holds {key} of {shard} {number}, not {kept}")
         self._judge.not_before("silver", "silver", at, began)
@@ -190,13 +210,9 @@ class _Pauses(threading.local):
 PAUSES = _Pauses()
 
 
-def slow_pins() -> None:
-    """Let this process's readers pause between the pins of one snapshot, for as long as their thread asks for."""
-
-    def open_slowly(table: Table, settings: Any) -> Any:
-        opened = open_table(table, settings)
-        if PAUSES.longest:
-            time.sleep(PAUSES.longest)  # not waiting for anything: the worst moment is found by chance
-        return opened
-
-    view.open_table = open_slowly  # type: ignore[attr-defined]
+def open_slowly(table: Table, settings: Any) -> Any:
+    """Open a table, and then pause for as long as this thread asks for."""
+    opened = open_table(table, settings)
+    if PAUSES.longest:
+        time.sleep(PAUSES.longest)  # not waiting for anything: the worst moment is found by chance
+    return opened

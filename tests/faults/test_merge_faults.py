@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from merge_schedules import STEPS, Schedule, draw
+from merge_attack import Schedule
+from merge_steps import STEPS, draw
 
 SEED = 110
 """Its first eight steps hold one of everything: kills at seams, a lost checkpoint, reprocess, compaction, folding."""
