@@ -71,6 +71,9 @@ def main(root: Path) -> None:
     # An idle query that looks a hundred times a second leaves less for the others.
     builder = builder.config("spark.sql.streaming.pollingDelay", "100ms")
     builder = builder.config("spark.log.level", "ERROR").config("spark.sql.shuffle.partitions", "2")
+    # Writes a checkpoint's files without starting processes for their permissions.
+    manager = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
+    builder = builder.config("spark.sql.streaming.checkpointFileManagerClass", manager)
     for name in ("spark.driver.bindAddress", "spark.driver.host"):
         builder = builder.config(name, "127.0.0.1")
     spark = builder.getOrCreate()

@@ -43,7 +43,7 @@ SEAM_SECONDS = 6
 STOP_SECONDS = 20
 # So long after the first rows that come through it a driver is killed: the first one soon, the others now and then,
 # as a start takes long.
-FIRST_KILL_SECONDS, KILL_SECONDS = (2, 15), (30, 240)
+FIRST_KILL_SECONDS, KILL_SECONDS = (2, 15), (120, 600)
 MEGABYTE = 1024 * 1024 - 64
 # Few shards a page, so that their list has tokens, which can expire.
 EMULATOR = ("--create-milliseconds", "0", "--shards-per-page", "2")
@@ -104,7 +104,7 @@ class Schedule:
                 self._await("LATEST is pinned", self._pinned, DRAIN_SECONDS)
             self._put(5)
             self._await("the query reads", lambda: self._rows() >= len(self.stream.values), DRAIN_SECONDS)
-            for _ in range(self.rng.randint(6, 12)):
+            for _ in range(self.rng.randint(5, 9)):
                 self._step()
             self._faults([])
             (self.folder / "armed").unlink(missing_ok=True)
@@ -119,19 +119,19 @@ class Schedule:
 
     def _step(self) -> None:
         draw = self.rng.random()
-        if draw < 0.33:
+        if draw < 0.25:
             self._put(self.rng.randint(1, 100))
-        elif draw < 0.38:
+        elif draw < 0.30:
             self._put(1, large=True)
-        elif draw < 0.48:
+        elif draw < 0.38:
             self._reshard()
-        elif draw < 0.63:
+        elif draw < 0.53:
             fault = self.rng.choice(FAULTS)
             self._say(f"fault {fault}")
             self._faults([{**fault, "seed": self.seed} if "probability" in fault else fault])
-        elif draw < 0.67:
+        elif draw < 0.56:
             self._faults([])
-        elif draw < 0.73:
+        elif draw < 0.62:
             # What was put after LATEST was pinned must not seem to be put before it: service clocks do not go back.
             self.skew = self.skew + 60 if self.latest else self.rng.choice(SKEWS)
             self._set_clock()
