@@ -66,7 +66,16 @@ GIVEN = "FILTER (WHERE `amount` IS NOT NULL)"
                 ("m__value", "DECIMAL(12,2)", f"max_by(`amount`, struct(`at`, `amount`)) {GIVEN}"),
             ],
         ),
-        (ApproxDistinct("shop"), [("m__hll", "BINARY", "hll_sketch_agg(`shop`, 12)")]),
+        (
+            ApproxDistinct("shop"),
+            [
+                (
+                    "m__hll",
+                    "BINARY",
+                    "hll_sketch_agg(if(octet_length(`shop`) = 0, CAST('tidemark: empty' AS STRING), `shop`), 12)",
+                )
+            ],
+        ),
         (ApproxDistinct("amount"), [("m__hll", "BINARY", "hll_sketch_agg(CAST(`amount` AS STRING), 12)")]),
         (Quantile("amount", 0.9), [("m__kll", "BINARY", "kll_sketch_agg_double(CAST(`amount` AS DOUBLE), 200)")]),
         (

@@ -166,4 +166,4 @@ def test_a_tumbling_window_needs_no_slides(dialect: Dialect) -> None:
     text = serving_sql(PIPELINE, rollup, dialect, batch="lake.batch", speed="lake.speed")
     assert "slide" not in text
     assert "FROM lake.batch" in text
-    assert "FROM lake.speed AS s" in text
+    assert "FROM lake.speed AS _s" in text

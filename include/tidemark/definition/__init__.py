@@ -20,7 +20,7 @@ from tidemark.definition.measures import (
     quote,
 )
 from tidemark.definition.pipeline import KinesisStream, Pipeline, Rollup
-from tidemark.definition.window import Window
+from tidemark.definition.window import SessionWindow, Window
 
 __all__ = [
     "ApproxDistinct",
@@ -37,6 +37,7 @@ __all__ = [
     "Pipeline",
     "Quantile",
     "Rollup",
+    "SessionWindow",
     "State",
     "StdDev",
     "Sum",

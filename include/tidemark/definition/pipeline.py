@@ -1,6 +1,8 @@
 """A pipeline, stated once: source, schema, key, rollups and suite. Everything else is derived from it."""
 
+import difflib
 import re
+import zoneinfo
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -11,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from tidemark.definition.measures import Measure, State
 from tidemark.definition.schema import ColumnType, EventSchema, parse_ddl
-from tidemark.definition.window import Duration, Window
+from tidemark.definition.window import Duration, SessionWindow, Window
 from tidemark.errors import DefinitionError
 
 _IDENTIFIER = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
@@ -28,6 +30,8 @@ RESERVED_COLUMNS = frozenset(
         "window_start",
         "window_end",
         "final",
+        "newest_event",
+        "newest_arrival",
         "stream",
         "shard_id",
         "sequence_number",
@@ -52,11 +56,14 @@ class KinesisStream:
 
 @dataclass(frozen=True, config=_CONFIG)
 class Rollup:
-    """An aggregate by columns over windows of event time. Grain of its tables: at least one row a key and pane."""
+    """An aggregate by columns over windows of event time. Grain of its tables: at least one row a key and pane.
+
+    A pane of a ``SessionWindow`` is a session, or what a part of the log shows of one.
+    """
 
     name: str
     by: Sequence[str]
-    window: Window
+    window: Window | SessionWindow
     measures: Mapping[str, Measure]
 
     def states(self, schema: EventSchema) -> tuple[State, ...]:
@@ -94,6 +101,12 @@ class Pipeline:
     """How far the watermark runs behind the newest event time; a window is final once the watermark passed its end."""
     segment_length: Duration = timedelta(minutes=5)
     """How long a segment of the log stays open before the ingest stream seals it."""
+    timezone: str = "UTC"
+    """IANA name of the zone whose calendar dates are the event dates, and whose midnights daily windows start at.
+
+    Another zone moves events between dates: reprocess all dates after a change. Spark, DuckDB and Python each bring a
+    time zone database; where their releases differ over a zone's rules, so do the ends of its daily windows.
+    """
     sample: str | None = None
     """``module:function`` that yields sample events for ``tidemark produce``; none: events come from a file."""
 
@@ -147,6 +160,7 @@ class Pipeline:
         if not self.key:
             problems.append("key names no column: say what identifies one event")
         problems += _unknown("key", self.key, schema) + _unknown("required", self.required, schema)
+        problems += _zone_problems(self.timezone)
         names = [rollup.name for rollup in self.rollups]
         problems += [f"two rollups are called {name!r}" for name in sorted({n for n in names if names.count(n) > 1})]
         for rollup in self.rollups:
@@ -162,14 +176,24 @@ def _unknown(where: str, names: Sequence[str], schema: EventSchema) -> list[str]
     ]
 
 
+def _zone_problems(name: str) -> list[str]:
+    known = {zone for zone in zoneinfo.available_timezones() if "/" in zone or zone == "UTC"}
+    if name in known:
+        return []
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return [f"timezone {name!r} is no IANA time zone; write one such as {(close or ['Europe/Berlin'])[0]!r}, or 'UTC'"]
+
+
 def _rollup_problems(rollup: Rollup, schema: EventSchema) -> list[str]:
     where = f"rollup {rollup.name!r}"
     problems = []
     if not _IDENTIFIER.match(rollup.name):
         problems.append(f"{where}: a name is lower-case letters, digits and underscores")
     problems += _unknown(where, rollup.by, schema)
+    twice = sorted({name for name in rollup.by if rollup.by.count(name) > 1})
+    problems += [f"{where}: by names {name!r} twice; name it once" for name in twice]
     if not rollup.measures:
-        problems.append(f"{where}: has no measure")
+        problems.append(f"{where}: has no measure; give it one, such as Count()")
     for name, measure in rollup.measures.items():
         if not _IDENTIFIER.match(name) or "__" in name:
             problems.append(f"{where}: measure {name!r}: a name is lower-case letters, digits and single underscores")

@@ -6,6 +6,13 @@ A tumbling window is one pane. A sliding window of length L that starts every S 
     panes    |--S--|--S--|--S--|--S--|
     windows  [-------- L = 3 S ------)
                    [-------- L ------------)
+
+A session is as long as events follow one another. Tables keep the sessions that each part of the log, and each event
+date, shows by itself; those that touch are one when read::
+
+    parts     [x--x)gap)         [x-x-x)gap)
+                    [x---x)gap)                   [x)gap)
+    sessions  [--------------------------gap)     [--gap)
 """
 
 import re
@@ -22,7 +29,7 @@ def parse_duration(value: object) -> timedelta:
     """Read ``"10 minutes"``-like text (seconds, minutes, hours, days); a timedelta passes through.
 
     Raises:
-        ValueError: the text is not of that form, or the duration is not positive.
+        ValueError: the text is not of that form, or the duration is not positive, or not of whole seconds.
     """
     if isinstance(value, str):
         match = _DURATION.match(value)
@@ -33,6 +40,8 @@ def parse_duration(value: object) -> timedelta:
         raise ValueError(f"{value!r} is no duration; write a number and a unit, such as '10 minutes'")
     if value <= timedelta(0):
         raise ValueError(f"a duration must be positive, not {value}")
+    if value % timedelta(seconds=1):
+        raise ValueError(f"a duration must be of whole seconds, not {value}; round it up")
     return value
 
 
@@ -41,7 +50,12 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Window:
-    """Half-open windows ``[start, start + length)``, starting at every multiple of ``every`` since the epoch (UTC)."""
+    """Half-open windows ``[start, start + length)``, of the same length everywhere but where a day has not 24 hours.
+
+    Windows whose panes are whole days start at midnight in the pipeline's time zone, where a day has 23 or 25 hours
+    when daylight saving time begins or ends; several days are counted from 1970-01-01. All others start at every
+    multiple of ``every`` since the epoch, in UTC: also hours in a zone that is half an hour off.
+    """
 
     length: Duration
     every: Duration | None = None
@@ -64,3 +78,19 @@ class Window:
     def panes(self) -> int:
         """How many panes make one window."""
         return self.length // self.pane
+
+    @property
+    def days(self) -> int:
+        """Length of a pane in days, 0 if it is not of whole days."""
+        return 0 if self.pane % timedelta(days=1) else self.pane.days
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class SessionWindow:
+    """Sessions of a key: events of which each is at most ``gap`` after the one before, as Spark's ``session_window``.
+
+    ``window_start`` is the first event's time, ``window_end`` the last one's plus the gap. Exact whatever the order and
+    the dates in which events come: a late one that closes a gap makes one session of two.
+    """
+
+    gap: Duration

@@ -5,10 +5,12 @@ For an event date d let S_d be the segment through which the batch table covers 
 must pin the batch table's version first and the speed table's second; then every answer is that of a prefix of the log.
 """
 
+from datetime import timedelta
 from typing import Literal
 
-from tidemark.definition import Pipeline, Rollup
+from tidemark.definition import Pipeline, Rollup, SessionWindow, Window
 from tidemark.definition.measures import Dialect
+from tidemark.serving.times import days_later, later
 
 Layer = Literal["batch", "speed"]
 
@@ -30,42 +32,82 @@ def serving_sql(
     """
     schema = pipeline.events
     states = rollup.states(schema)
-    keys = list(rollup.by)
-    columns = ", ".join([*keys, "pane_start", *(s.column for s in states), "max_event_time", "max_arrival_time"])
-    of_speed = ", ".join(f"s.{column}" for column in columns.split(", "))
+    mark = "`" if dialect is Dialect.SPARK else '"'
+    keys = [f"{mark}{name}{mark}" for name in rollup.by]
+    columns = [*keys, "pane_start", *(state.column for state in states), "max_event_time", "max_arrival_time"]
     parts = {
-        "batch": f"SELECT {columns} FROM {batch} WHERE pane_start IS NOT NULL",
+        "batch": f"SELECT {', '.join(columns)} FROM {batch} WHERE pane_start IS NOT NULL",
         "speed": (
-            f"SELECT {of_speed} FROM {speed} AS s LEFT JOIN coverage AS c ON s.event_date = c.event_date\n"
-            "        WHERE s.segment > coalesce(c.covered_segment, -1)"
+            f"SELECT {', '.join(f'_s.{column}' for column in columns)} "
+            f"FROM {speed} AS _s LEFT JOIN coverage AS _c ON _s.event_date = _c.event_date\n"
+            "        WHERE _s.segment > coalesce(_c.covered_segment, -1)"
         ),
     }
     chosen = [parts[layer]] if layer else list(parts.values())
-    pane, length = (int(d.total_seconds()) for d in (rollup.window.pane, rollup.window.length))
-    lateness = int(pipeline.allowed_lateness.total_seconds())
-    starts = "pane_start AS window_start"
-    slides = ""
-    if rollup.window.panes > 1:
-        starts = f"pane_start - slide * INTERVAL '{pane}' SECOND AS window_start"
-        slides = " CROSS JOIN (VALUES " + ", ".join(f"({n})" for n in range(rollup.window.panes)) + ") AS slides(slide)"
     merged = "".join(f", {state.merge[dialect]} AS {state.column}" for state in states)
-    finished = "".join(f", {m.finish(name, schema, dialect)} AS {name}" for name, m in rollup.measures.items())
-    by = ", ".join([*keys, "window_start"])
+    finished = "".join(
+        f", {measure.finish(name, schema, dialect)} AS {mark}{name}{mark}" for name, measure in rollup.measures.items()
+    )
     union = "\n        UNION ALL\n        ".join(chosen)
-    state_columns = "".join(f", {state.column}" for state in states)
+    if isinstance(rollup.window, SessionWindow):
+        windows, group, start = _sessions(rollup.window, keys, dialect), [*keys, "_session"], "min(pane_start) AS "
+        end = later("newest_event", rollup.window.gap, dialect)
+    else:
+        kept = [*(state.column for state in states), "max_event_time", "max_arrival_time"]
+        windows, group, start = _panes(rollup.window, pipeline, keys, kept, dialect), [*keys, "window_start"], ""
+        end = _end(rollup.window, pipeline, dialect)
+    answer = ", ".join([*keys, "window_start"])
     return f"""WITH coverage AS (
     SELECT event_date, max(covered_segment) AS covered_segment FROM {batch} GROUP BY event_date
 ), parts AS (
         {union}
 ), watermark AS (
-    SELECT max(max_event_time) - INTERVAL '{lateness}' SECOND AS watermark FROM parts
-), panes AS (
-    SELECT {", ".join([*keys, starts])}{state_columns}, max_event_time, max_arrival_time FROM parts{slides}
-), merged AS (
-    SELECT {by}{merged}, max(max_event_time) AS newest_event, max(max_arrival_time) AS newest_arrival
-    FROM panes GROUP BY {by}
+    SELECT {later("max(max_event_time)", -pipeline.allowed_lateness, dialect)} AS _watermark FROM parts
+), {windows}, merged AS (
+    SELECT {", ".join([*keys, f"{start}window_start"])}{merged}, max(max_event_time) AS newest_event,
+        max(max_arrival_time) AS newest_arrival
+    FROM windows GROUP BY {", ".join(group)}
 )
-SELECT {by}, window_start + INTERVAL '{length}' SECOND AS window_end{finished},
-    window_start + INTERVAL '{length}' SECOND <= watermark AS final, newest_event, newest_arrival
+SELECT {answer}, {end} AS window_end{finished},
+    {end} <= _watermark AS final, newest_event, newest_arrival
 FROM merged CROSS JOIN watermark
 """
+
+
+def _panes(window: Window, pipeline: Pipeline, keys: list[str], kept: list[str], dialect: Dialect) -> str:
+    """Each pane as the windows that it is a part of."""
+    starts, slides = "pane_start", ""
+    if window.panes > 1:
+        slides = f" CROSS JOIN (VALUES {', '.join(f'({n})' for n in range(window.panes))}) AS _slides(_slide)"
+        if _by_calendar(window, pipeline):
+            starts = days_later("pane_start", f"-{window.days} * _slide", pipeline.timezone, dialect)
+        else:
+            starts = later("pane_start", -window.pane, dialect, times="_slide")
+    columns = ", ".join([*keys, f"{starts} AS window_start", *kept])
+    return f"windows AS (\n    SELECT {columns} FROM parts{slides}\n)"
+
+
+def _end(window: Window, pipeline: Pipeline, dialect: Dialect) -> str:
+    if _by_calendar(window, pipeline):
+        return days_later("window_start", str(window.length // timedelta(days=1)), pipeline.timezone, dialect)
+    return later("window_start", window.length, dialect)
+
+
+def _by_calendar(window: Window, pipeline: Pipeline) -> bool:
+    """Whether a window's length depends on the date: days of UTC all have 24 hours."""
+    return window.days > 0 and pipeline.timezone != "UTC"
+
+
+def _sessions(window: SessionWindow, keys: list[str], dialect: Dialect) -> str:
+    """Each part of a session with the number of its session: gaps and islands.
+
+    A part opens a session if it begins more than the gap after all before it ended. Of parts that begin at once at most
+    one does, and the running sum counts them together, so that their order does not matter.
+    """
+    by_key = f"PARTITION BY {', '.join(keys)} " if keys else ""
+    ended = f"max(max_event_time) OVER ({by_key}ORDER BY pane_start ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
+    return f"""opened AS (
+    SELECT *, CASE WHEN {later(ended, window.gap, dialect)} >= pane_start THEN 0 ELSE 1 END AS _opens FROM parts
+), windows AS (
+    SELECT *, sum(_opens) OVER ({by_key}ORDER BY pane_start) AS _session FROM opened
+)"""

@@ -15,6 +15,12 @@ TOP_K_COUNTERS = 768
 """Values that a TopK sketch counts at once, three quarters of its 1,024 places. Up to as many distinct values it is
 exact; beyond, a count is off by at most 3.5/1024 = 0.35 % of all (Apache DataSketches' frequent items)."""
 
+_NO_ITEMS = "01010A0A030500000000000000000000"
+"""An empty frequent items sketch of 1,024 places as Spark writes it: DataSketches' preamble, and its count of nulls."""
+
+_EMPTY = "tidemark: empty"
+"""What stands for an empty text in a distinct count: HyperLogLog leaves empty ones out (DataSketches' update)."""
+
 
 class _Sketch(OfColumn):
     exact = False
@@ -25,8 +31,10 @@ class ApproxDistinct(_Sketch):
     """Approximate number of distinct values (HyperLogLog, Apache DataSketches, lgK = 12)."""
 
     def states(self, name: str, schema: EventSchema) -> tuple[State, ...]:
-        value = value_of(self.column, schema)
-        if schema[self.column].sql not in {*INTEGERS, "STRING", "BINARY"}:
+        value, kind = value_of(self.column, schema), schema[self.column].sql
+        if kind in {"STRING", "BINARY"}:
+            value = f"if(octet_length({value}) = 0, CAST('{_EMPTY}' AS {kind}), {value})"
+        elif kind not in INTEGERS:
             value = f"CAST({value} AS STRING)"
         column = f"{name}__hll"
         merge = {
@@ -88,9 +96,8 @@ class TopK(_Sketch):
         value = value_of(self.column, schema)
         text = value if schema[self.column].sql == "STRING" else f"CAST({value} AS STRING)"
         partial = f"(approx_top_k_accumulate({text}, {TOP_K_COUNTERS}) FILTER (WHERE {value} IS NOT NULL)).sketch"
-        combined = f"approx_top_k_combine({_with_type(column)}, {TOP_K_COUNTERS})"
         merge = {
-            Dialect.SPARK: f"({combined} FILTER (WHERE {column} IS NOT NULL)).sketch",
+            Dialect.SPARK: f"approx_top_k_combine({_with_type(column)}, {TOP_K_COUNTERS}).sketch",
             Dialect.DUCKDB: f"items_merge(list({column}))",
         }
         return (State(column, ColumnType("BINARY"), partial, merge),)
@@ -109,8 +116,12 @@ class TopK(_Sketch):
 
 
 def _with_type(sketch: str) -> str:
-    """Spark's state of approx_top_k: the sketch with its size and the type of its items; only the sketch is kept."""
+    """Spark's state of approx_top_k: the sketch with its size and the type of its items; only the sketch is kept.
+
+    It takes no null, nor no row at all.
+    """
+    kept = f"coalesce({sketch}, X'{_NO_ITEMS}')"
     return (
-        f"named_struct('sketch', {sketch}, 'maxItemsTracked', {TOP_K_COUNTERS}, 'itemDataType', CAST(NULL AS STRING), "
+        f"named_struct('sketch', {kept}, 'maxItemsTracked', {TOP_K_COUNTERS}, 'itemDataType', CAST(NULL AS STRING), "
         "'itemDataTypeDDL', 'item string not null')"
     )
