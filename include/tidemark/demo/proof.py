@@ -8,7 +8,20 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from tidemark.definition import ApproxDistinct, Count, CountIf, Max, Mean, Measure, Min, Pipeline, Quantile, Rollup, Sum
+from tidemark.definition import (
+    ApproxDistinct,
+    Count,
+    CountIf,
+    Max,
+    Mean,
+    Measure,
+    Min,
+    Pipeline,
+    Quantile,
+    Rollup,
+    Sum,
+    Window,
+)
 from tidemark.definition.measures import HLL_LOG2_BUCKETS
 
 DISTINCT_ERROR = 4 * 1.04 / math.sqrt(2**HLL_LOG2_BUCKETS)
@@ -42,6 +55,7 @@ class Proof(NamedTuple):
 
 def recompute(events: pd.DataFrame, pipeline: Pipeline, rollup: Rollup) -> pa.Table:
     """The rollup's windows in DuckDB from the events themselves, with every value of a sketched column as a list."""
+    assert isinstance(rollup.window, Window), "the demo's pipelines have no sessions"
     pane = int(rollup.window.pane.total_seconds() * 1_000_000)
     panes = rollup.window.panes
     by = ", ".join(rollup.by)
