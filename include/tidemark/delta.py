@@ -7,10 +7,10 @@ put-if-absent.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
@@ -33,7 +33,22 @@ retry_conflicts = retry(
 
 
 def create_tables(tables: Tables, settings: Settings) -> None:
-    """Create the tables that do not exist yet; those that do are left as they are."""
+    """Create the tables that do not exist yet, and add the columns that a definition has gained to those that do.
+
+    A column that the definition has lost stays: its values are kept, and rows written from now on have none.
+
+    Raises:
+        TableError: a column has another type in a table than in the definition; nothing was changed.
+    """
+    existing = [(table, open_table(table, settings)) for table in tables if _exists(table, settings)]
+    if problems := [problem for table, snapshot in existing for problem in _conflicts(table, snapshot)]:
+        raise TableError(
+            f"the definition does not fit the tables that there are: {'; '.join(problems)}. Old files cannot be read "
+            "under another type: give the column, or the measure, a new name; a reprocess fills it for old dates"
+        )
+    for table, snapshot in existing:
+        if gained := _gained(table, snapshot):
+            snapshot.alter.add_columns(gained)
     for table in tables:
         DeltaTable.create(
             table.uri,
@@ -43,6 +58,33 @@ def create_tables(tables: Tables, settings: Settings) -> None:
             configuration=_CONFIGURATION,
             storage_options=settings.storage_options or None,
         )
+
+
+def _exists(table: Table, settings: Settings) -> bool:
+    return DeltaTable.is_deltatable(table.uri, settings.storage_options or None)
+
+
+def _fields(schema: Schema) -> dict[str, Field]:
+    return {field.name: field for field in schema.fields}
+
+
+def _gained(table: Table, snapshot: DeltaTable) -> list[Field]:
+    held = _fields(snapshot.schema())
+    wanted = _fields(Schema.from_arrow(table.schema))
+    return [Field(name, field.type, nullable=True) for name, field in wanted.items() if name not in held]
+
+
+def _conflicts(table: Table, snapshot: DeltaTable) -> list[str]:
+    held = _fields(snapshot.schema())
+    wanted = _fields(Schema.from_arrow(table.schema))
+    problems = [
+        f"{table.name}.{name} is {held[name].type} there, and {field.type} in the definition"
+        for name, field in wanted.items()
+        if name in held and held[name].type != field.type
+    ]
+    if tuple(snapshot.metadata().partition_columns) != table.partition_by:
+        problems.append(f"{table.name} is partitioned by {snapshot.metadata().partition_columns}")
+    return problems
 
 
 def open_table(table: Table, settings: Settings) -> DeltaTable:
@@ -82,6 +124,9 @@ class OnceWriter:
         self.table = table
         self.app_id: str = table.app_id
         self._snapshot = open_table(table, settings)
+        # Columns that the definition has lost: delta-rs adds their nulls only if it is told to.
+        lost = set(_fields(self._snapshot.schema())) - set(table.schema.names)
+        self._schema_mode: Literal["merge"] | None = "merge" if lost else None
 
     def position(self) -> int:
         """The highest position that the newest snapshot contains."""
@@ -108,6 +153,7 @@ class OnceWriter:
             self._snapshot,
             rows.select(self.table.schema.names).cast(self.table.schema),
             mode="append",
+            schema_mode=self._schema_mode,
             commit_properties=transactions(versions),
         )
         return True

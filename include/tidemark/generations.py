@@ -1,7 +1,7 @@
 """Which definition judged which part of the log.
 
-The refine stream notes, when it starts with another definition of events than the one before, from which ingest_batch
-on that one holds. Rows that it wrote before were judged by an older *generation*; a reprocess brings them up to date.
+The refine stream notes, when it starts with another definition than the one before, from which ingest_batch on that
+one holds. Rows that it wrote before were judged by an older *generation*; a reprocess brings them up to date.
 With one generation, which is the rule, nothing of this costs anything.
 """
 
@@ -15,7 +15,7 @@ from deltalake import write_deltalake
 
 from tidemark.definition import Pipeline
 from tidemark.delta import NOTHING, open_table, position, retry_conflicts, transactions
-from tidemark.errors import TableError
+from tidemark.errors import DefinitionError, TableError
 from tidemark.quality import Suite
 from tidemark.settings import Settings
 from tidemark.tables import GENERATION_APP, REFINE_APP, Table, tables_of
@@ -25,15 +25,24 @@ PARSER = 1
 
 
 class Generation(NamedTuple):
-    """A definition of events: its number, counted from 0, and the ingest_batch after which it judged the log."""
+    """A definition: its number, counted from 0, and the ingest_batch after which it judged the log."""
 
     number: int
     after: int
 
 
-def judged_by(pipeline: Pipeline, suite: Suite) -> dict[str, Any]:
-    """Everything of a definition that decides what becomes of a record: plain values, equal if and only if it is."""
+def fingerprinted(pipeline: Pipeline, suite: Suite) -> dict[str, Any]:
+    """Everything of a definition that decides what is written for a record, in plain values."""
+    rollups = {
+        rollup.name: {
+            "by": list(rollup.by),
+            "window": str(rollup.window),
+            "states": {s.column: [s.type.sql, s.partial] for s in rollup.states(pipeline.events)},
+        }
+        for rollup in pipeline.rollups
+    }
     return {
+        "rollups": rollups,
         "parser": PARSER,
         "columns": [[column.name, column.type.sql] for column in pipeline.events],
         "event_time": pipeline.event_time,
@@ -54,13 +63,40 @@ def current_generation(pipeline: Pipeline, suite: Suite, settings: Settings) -> 
     last, text = _last(pipeline, settings)
     if last is None:
         return Generation(0, NOTHING)
-    if text != _text(judged_by(pipeline, suite)):
+    if text != _text(fingerprinted(pipeline, suite)):
         raise TableError(
-            f"the streams of {pipeline.name!r} run, or last ran, with another definition of its events "
-            f"(columns, key, event time, zone or rules): restart them first, so that old and new are told apart "
-            f"(what changed: {_difference(text, judged_by(pipeline, suite))})"
+            f"the streams of {pipeline.name!r} run, or last ran, with another definition: restart them first, so that "
+            f"old and new are told apart (what changed: {_difference(text, fingerprinted(pipeline, suite))})"
         )
     return last
+
+
+def refuse_incompatible(pipeline: Pipeline, suite: Suite, settings: Settings) -> None:
+    """Check, before anything is written, that rows of this definition may stand beside those of the last one.
+
+    Raises:
+        DefinitionError: a rollup of the same name has other keys or windows, or a measure of the same name other
+            states; the message names all of them and the remedy.
+    """
+    try:
+        last, text = _last(pipeline, settings)
+    except TableError:
+        return  # the tables are not there yet
+    before: dict[str, Any] = orjson.loads(text)["rollups"] if last else {}
+    problems = []
+    for name, rollup in fingerprinted(pipeline, suite)["rollups"].items():
+        was = before.get(name, rollup)
+        problems += [f"rollup {name!r} had other {part}" for part in ("by", "window") if was[part] != rollup[part]]
+        problems += [
+            f"rollup {name!r}: measure {state.rsplit('__', 1)[0]!r} was defined otherwise"
+            for state, made in rollup["states"].items()
+            if was["states"].get(state, made) != made
+        ]
+    if problems:
+        remedy = (
+            "old and new must not meet in one answer: give what has changed a new name, and reprocess the old dates"
+        )
+        raise DefinitionError(f"pipeline {pipeline.name!r}", [*problems, remedy])
 
 
 @retry_conflicts
@@ -68,11 +104,13 @@ def begin_generation(pipeline: Pipeline, suite: Suite, settings: Settings) -> Ge
     """Called by the refine stream as it starts: the generation of its definition, a new one where that has changed.
 
     Raises:
+        DefinitionError: it does not go with what there is (``refuse_incompatible``).
         TableError: it has changed while a micro-batch was half done, which no single definition can finish.
     """
+    refuse_incompatible(pipeline, suite, settings)
     table = tables_of(pipeline, settings).generations
     last, text = _last(pipeline, settings)
-    judged = _text(judged_by(pipeline, suite))
+    judged = _text(fingerprinted(pipeline, suite))
     if last is not None and text == judged:
         return last
     positions = {t.name: position(open_table(t, settings), REFINE_APP) for t in tables_of(pipeline, settings).refined}

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tidemark.delta import create_tables
+from tidemark.generations import refuse_incompatible
 from tidemark.quality import load_suite
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
@@ -27,6 +28,7 @@ def main(
     """Run the ingest and the refine stream of a pipeline in one driver."""
     settings, definition = get_settings(), get_pipeline(pipeline)
     suite = load_suite(definition, settings)
+    refuse_incompatible(definition, suite, settings)
     create_tables(tables_of(definition, settings), settings)
     ensure_local_folder(settings.state_uri)
     spark = session(f"{pipeline}.stream")

@@ -1,0 +1,89 @@
+"""What a changed definition does to tables that there are: what fits is added, what does not is refused beforehand."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from sample_pipeline import make_pipeline, make_rollup
+
+from tidemark.definition import Count, Max, Min, Sum, Window
+from tidemark.delta import OnceWriter, create_tables, open_table
+from tidemark.errors import DefinitionError, TableError
+from tidemark.generations import begin_generation, current_generation, refuse_incompatible
+from tidemark.quality.suite import RowRule, Suite
+from tidemark.settings import Settings
+from tidemark.tables import tables_of
+
+NO_RULES = Suite("shops", {}, (), ())
+BEFORE = make_pipeline()
+SCHEMA = BEFORE.schema
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    made = Settings(lake_uri=str(tmp_path / "lake"), state_uri=str(tmp_path / "state"))
+    create_tables(tables_of(BEFORE, made), made)
+    begin_generation(BEFORE, NO_RULES, made)
+    return made
+
+
+def columns(settings: Settings, table: str) -> list[str]:
+    tables = tables_of(BEFORE, settings)
+    chosen = tables.silver if table == "silver" else getattr(tables, table)["visits"]
+    return [field.name for field in open_table(chosen, settings).schema().fields]
+
+
+def test_a_new_column_and_a_new_measure_are_added_and_a_lost_one_is_kept(settings: Settings) -> None:
+    measures = {"visits": Count(), "heaviest": Max("weight")}
+    after = make_pipeline(
+        schema=SCHEMA.replace("open BOOLEAN", "colour STRING"), rollups=[make_rollup(measures=measures)]
+    )
+    refuse_incompatible(after, NO_RULES, settings)
+    create_tables(tables_of(after, settings), settings)
+    assert {"open", "colour"} < set(columns(settings, "silver"))
+    for layer in ("speed", "batch"):
+        assert {"revenue__sum", "heaviest__max"} < set(columns(settings, layer))
+    silver = tables_of(after, settings).silver
+    row = {"id": "1", "colour": "red", "ingest_batch": 0, "segment": 0}
+    assert OnceWriter(silver, settings).append(pa.Table.from_pylist([row], schema=silver.schema), 0)
+    [written] = open_table(silver, settings).to_pyarrow_dataset().to_table(["id", "colour", "open"]).to_pylist()
+    assert written == {"id": "1", "colour": "red", "open": None}
+
+
+def test_another_type_is_refused_before_any_table_is_changed(settings: Settings) -> None:
+    wider = make_pipeline(schema=SCHEMA.replace("DECIMAL(12,2)", "DECIMAL(14,2)") + ", colour STRING")
+    with pytest.raises(TableError, match=r"silver.amount is .*\(12, ?2\).* and .*\(14, ?2\).* give the column"):
+        create_tables(tables_of(wider, settings), settings)
+    assert "colour" not in columns(settings, "silver")
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"by": ["open"]}, "had other by"),
+        ({"window": Window("10 minutes")}, "had other window"),
+        ({"measures": {"visits": Count("amount")}}, "measure 'visits' was defined otherwise"),
+        ({"measures": {"revenue": Sum("weight")}}, "measure 'revenue' was defined otherwise"),
+    ],
+)
+def test_a_rollup_that_means_something_else_needs_another_name(
+    settings: Settings, changed: dict[str, object], reason: str
+) -> None:
+    after = make_pipeline(rollups=[make_rollup(**changed)])
+    with pytest.raises(DefinitionError, match=f"{reason}.*new name"):
+        refuse_incompatible(after, NO_RULES, settings)
+    refuse_incompatible(make_pipeline(rollups=[make_rollup(name="visits_2", **changed)]), NO_RULES, settings)
+
+
+def test_every_change_that_is_taken_is_a_generation_and_batch_waits_for_the_stream(settings: Settings) -> None:
+    assert current_generation(BEFORE, NO_RULES, settings) == (0, -1)
+    assert begin_generation(BEFORE, NO_RULES, settings) == (0, -1), "the same definition goes on"
+    rule = RowRule("expect_column_values_to_be_null(open)", "open IS NOT NULL", "quarantine")
+    stricter = Suite("shops", {}, (rule,), ())
+    with pytest.raises(TableError, match=r"restart them first.*rules"):
+        current_generation(BEFORE, stricter, settings)
+    assert begin_generation(BEFORE, stricter, settings).number == 1
+    assert begin_generation(BEFORE, NO_RULES, settings).number == 2, "back again is a change, too"
+    more = make_pipeline(rollups=[*BEFORE.rollups, make_rollup(name="least", measures={"least": Min("amount")})])
+    create_tables(tables_of(more, settings), settings)
+    assert begin_generation(more, NO_RULES, settings).number == 3
