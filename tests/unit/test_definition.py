@@ -1,5 +1,6 @@
 """A definition with a mistake says what is wrong, where, and names what is known; all mistakes at once."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from sample_pipeline import make_pipeline, make_rollup
 
-from tidemark.definition import ApproxDistinct, Count, CountIf, KinesisStream, Mean, Quantile, Sum, Window
+from tidemark.definition import (
+    ApproxDistinct,
+    Count,
+    CountIf,
+    KinesisStream,
+    Mean,
+    Quantile,
+    SessionWindow,
+    Sum,
+    Window,
+)
 from tidemark.definition.pipeline import RESERVED_COLUMNS
 from tidemark.definition.schema import parse_ddl
 from tidemark.definition.window import parse_duration
@@ -54,6 +65,13 @@ def test_a_valid_definition_has_no_problem() -> None:
         ({"rollups": [make_rollup(measures={"shop": Count()})]}, "measure 'shop' has the name of another column"),
         ({"rollups": [make_rollup(measures={"final": Count()})]}, "measure 'final' has the name of another column"),
         ({"rollups": [make_rollup(measures={"a__b": Count()})]}, "single underscores"),
+        ({"rollups": [make_rollup(measures={"newest_event": Count()})]}, "has the name of another column"),
+        ({"rollups": [make_rollup(by=["shop", "shop"])]}, "by names 'shop' twice; name it once"),
+        ({"schema": "id STRING, at TIMESTAMP, n DECIMAL(39,2)"}, "a DECIMAL(p,s) has 1 <= p <= 38 digits"),
+        ({"schema": "id STRING, at TIMESTAMP, n DECIMAL(4,5)"}, "a DECIMAL(p,s) has 1 <= p <= 38 digits"),
+        ({"timezone": "Europe/Berln"}, "'Europe/Berln' is no IANA time zone; write one such as 'Europe/Berlin'"),
+        ({"timezone": "+02:00"}, "timezone '+02:00' is no IANA time zone"),
+        ({"timezone": "CET"}, "timezone 'CET' is no IANA time zone"),
     ],
 )
 def test_a_mistake_is_named(replaced: dict[str, Any], message: str) -> None:
@@ -86,9 +104,27 @@ def test_an_unknown_rollup_lists_those_that_exist() -> None:
 
 
 @pytest.mark.parametrize("text", ["ten minutes", "10", "10 parsecs", "-5 minutes", "1.5 hours", "0 seconds"])
-def test_a_bad_duration_is_refused(text: str) -> None:
+@pytest.mark.parametrize("window", [Window, SessionWindow])
+def test_a_bad_duration_is_refused(window: Callable[[str], object], text: str) -> None:
     with pytest.raises(ValidationError, match="duration"):
-        Window(text)
+        window(text)
+
+
+def test_a_duration_below_a_second_is_refused_and_not_taken_for_none() -> None:
+    with pytest.raises(ValidationError, match="whole seconds"):
+        SessionWindow(timedelta(milliseconds=1500))
+
+
+def test_a_time_zone_is_a_place_or_utc() -> None:
+    assert [make_pipeline(timezone=name).timezone for name in ("UTC", "Asia/Kathmandu", "America/Argentina/Ushuaia")]
+    assert make_pipeline().timezone == "UTC"
+
+
+@pytest.mark.parametrize(
+    ("window", "days"), [(Window("2 days", every="1 day"), 1), (Window("1 day", every="6 hours"), 0)]
+)
+def test_only_panes_of_whole_days_follow_the_calendar(window: Window, days: int) -> None:
+    assert window.days == days
 
 
 @given(st.integers(1, 10_000), st.sampled_from(["second", "minute", "hour", "day"]), st.sampled_from(["", "s"]))
