@@ -55,6 +55,8 @@ class Watch:
         self._next = position
         self._behind_ms = 0
         self._at = 0.0
+        # Since when a page has waited for room; what is behind it may be further behind than anybody knows.
+        self._full_since: float | None = None
         self._ended = False
         self._live = False
         self._stopped = False
@@ -85,7 +87,7 @@ class Watch:
             fresh = self._live and (self._ended or self._client.now() - self._at < _QUIET_SECONDS)
             if not fresh and not self._held:
                 return None
-            return Sight(bool(self._held), self._behind_ms, self._ended, self._at)
+            return Sight(bool(self._held), self._behind(), self._ended, self._at)
 
     def pushed(self, limit: int | None) -> Pushed | None:
         """What is held, at most so many records; None if nothing is."""
@@ -93,7 +95,7 @@ class Watch:
             if not self._held:
                 return None
             records = joined(self._held)
-            page = Page(records, self._behind_ms, None if self._ended else records.last, self._ended)
+            page = Page(records, self._behind(), None if self._ended else records.last, self._ended)
             first, rest = cut(page, len(records) if limit is None else limit)
             # Cut off from what follows, so that no more than that travels.
             return Pushed(page if rest is None else _alone(first), self._at)
@@ -151,7 +153,10 @@ class Watch:
         """Hold a page, once there is room; False if nothing more is wanted."""
         at = self._client.now()
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or self._size() < self.room_bytes)
+            if not self._has_room():
+                self._full_since = at
+                self._changed.wait_for(lambda: self._stopped or self._has_room())
+                self._full_since = None
             records = page.records
             if self._position.isdigit():
                 records = records.after_number(int(self._position))
@@ -161,8 +166,13 @@ class Watch:
             self._behind_ms, self._at, self._ended, self._live = page.behind_ms, at, page.closed, True
             return not self._stopped
 
-    def _size(self) -> int:
-        return sum(records.data.nbytes for records in self._held)
+    def _has_room(self) -> bool:
+        return bool(sum(records.data.nbytes for records in self._held) < self.room_bytes)
+
+    def _behind(self) -> int:
+        if self._full_since is None:
+            return self._behind_ms
+        return max(1, self._behind_ms, round((self._client.now() - self._full_since) * 1000))
 
 
 class FanOut:

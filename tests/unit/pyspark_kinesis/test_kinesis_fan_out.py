@@ -189,6 +189,7 @@ def test_a_watch_whose_room_is_full_waits_and_loses_nothing(stream: Stream) -> N
     watch.room_bytes = 1
     stream.put_large(6, 700_000)
     found: list[bytes] = []
+    wait_until(lambda: bool((seen := watch.sight()) and seen.behind_ms > 1000), "it does not say that it falls behind")
     while len(found) < 6:
         wait_until(lambda: bool(pushed_values(watch)), "nothing comes any more")
         pushed = watch.pushed(None)
