@@ -2,6 +2,7 @@
 
 import pytest
 
+from pyspark_kinesis.batch_options import parse_batch
 from pyspark_kinesis.errors import OptionError
 from pyspark_kinesis.foreign import FOREIGN, NEEDLESS
 from pyspark_kinesis.options import KNOWN, Stream, parse
@@ -130,3 +131,9 @@ def test_a_consumer_is_named_for_all_streams_or_given_for_each() -> None:
     given = {"streamName": "clicks,views", "region": "eu-west-1", "ledgerLocation": "/l"}
     assert parse({**given, "consumerARN": f"{views}, {CONSUMER}"}).consumer_arns == {"clicks": CONSUMER, "views": views}
     assert parse({"streamARN": ARN, "ledgerLocation": "/l", "consumerARN": CONSUMER}).fan_out
+
+
+@pytest.mark.parametrize("name", ["consumerName", "consumerARN"])
+def test_a_batch_read_takes_no_consumer(name: str) -> None:
+    with pytest.raises(OptionError, match=f"{name}: for readStream"):
+        parse_batch({"streamName": "s", name: "c"})
