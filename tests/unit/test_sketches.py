@@ -1,14 +1,15 @@
 """Sketches as Spark writes them (Apache DataSketches), merged in DuckDB by the functions of the serving SQL."""
 
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 import duckdb
 import pyarrow as pa
 import pytest
-from datasketches import hll_sketch, kll_doubles_sketch
+from datasketches import frequent_strings_sketch, hll_sketch, kll_doubles_sketch
 
-from tidemark.definition.measures import HLL_LOG2_BUCKETS, KLL_K
+from tidemark.definition.measures import HLL_LOG2_BUCKETS, KLL_K, TOP_K_COUNTERS
 from tidemark.serving.view import connect
 
 RELATIVE_ERROR = 3 * 1.04 / 2 ** (HLL_LOG2_BUCKETS / 2)
@@ -80,3 +81,41 @@ def test_nulls_and_empty_sketches_add_nothing(connection: duckdb.DuckDBPyConnect
     assert quantile(connection, [None, kll([7.0]), kll([])], 0.5) == 7.0
     assert quantile(connection, [kll([])], 0.5) is None
     assert estimate(connection, [None]) is None
+
+
+def items(values: Iterable[str]) -> bytes:
+    sketch = frequent_strings_sketch(10)
+    for value in values:
+        sketch.update(value)
+    return bytes(sketch.serialize())
+
+
+def top(connection: duckdb.DuckDBPyConnection, states: list[bytes | None], k: int) -> list[tuple[str, int]]:
+    connection.register("states", pa.table({"s": pa.array(states, pa.binary())}))
+    [[found]] = connection.execute(f"SELECT items_top(items_merge(list(s)), {k}) FROM states").fetchall()
+    return [(item["item"], item["count"]) for item in found]
+
+
+def test_the_most_frequent_items_are_exact_while_they_are_few_and_ordered_by_count_then_bytes(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    parts: list[bytes | None] = [items("aab"), None, items(["\U0001f600", "\uffff"]), items("cbz"), items("")]
+    expected = [("a", 2), ("b", 2), ("c", 1), ("z", 1), ("\uffff", 1), ("\U0001f600", 1)]
+    assert top(connection, parts, 10) == expected
+    assert top(connection, parts[::-1], 3) == expected[:3]
+    assert top(connection, [None], 3) == top(connection, [items("")], 3) == []
+
+
+def test_the_most_frequent_of_many_items_are_within_their_stated_error(connection: duckdb.DuckDBPyConnection) -> None:
+    rng = random.Random(5)
+    values = [str(int(4_000 * rng.random() ** 4)) for _ in range(40_000)]
+    counted = Counter(values)
+    assert len(counted) > TOP_K_COUNTERS
+    found = top(connection, [items(values[start::50]) for start in range(50)], 10)
+    assert len(found) == 10
+    assert all(abs(counted[item] - count) <= 0.0035 * len(values) for item, count in found)
+
+
+def test_what_spark_appends_to_a_sketch_of_items_is_passed_over(connection: duckdb.DuckDBPyConnection) -> None:
+    nulls = (3).to_bytes(8, "big")
+    assert top(connection, [items("ab") + nulls, items("b") + nulls], 2) == [("b", 2), ("a", 1)]

@@ -43,6 +43,12 @@ RESERVED_COLUMNS = frozenset(
 )
 """Names that Tidemark's own columns have; a definition may not use them."""
 
+RESERVED_TABLES = frozenset({"bronze", "silver", "quarantine", "refine_log", "generations"})
+"""Tables that every pipeline has beside the views of its rollups; the others begin with ``batch_`` or ``speed_``."""
+
+RESERVED_SCHEMAS = frozenset({"main", "temp", "system", "information_schema", "pg_catalog"})
+"""Schemas that DuckDB has itself, beside one for each pipeline."""
+
 
 @dataclass(frozen=True, config=_CONFIG)
 class KinesisStream:
@@ -140,6 +146,8 @@ class Pipeline:
         problems = []
         if not _IDENTIFIER.match(self.name):
             problems.append("a name is lower-case letters, digits and underscores, starting with a letter")
+        if self.name in RESERVED_SCHEMAS:
+            problems.append("is the name of a schema that DuckDB has itself; choose another")
         if not _STREAM_NAME.match(self.source.name):
             problems.append(f"{self.source.name!r} is no name of a Kinesis stream (letters, digits, '_', '.', '-')")
         try:
@@ -189,6 +197,8 @@ def _rollup_problems(rollup: Rollup, schema: EventSchema) -> list[str]:
     problems = []
     if not _IDENTIFIER.match(rollup.name):
         problems.append(f"{where}: a name is lower-case letters, digits and underscores")
+    if rollup.name in RESERVED_TABLES or rollup.name.startswith(("batch_", "speed_")):
+        problems.append(f"{where}: is named as a table of Tidemark's own; choose another name for it")
     problems += _unknown(where, rollup.by, schema)
     twice = sorted({name for name in rollup.by if rollup.by.count(name) > 1})
     problems += [f"{where}: by names {name!r} twice; name it once" for name in twice]

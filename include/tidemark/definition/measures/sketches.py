@@ -28,7 +28,7 @@ class _Sketch(OfColumn):
 
 @dataclass(frozen=True, config=CONFIG)
 class ApproxDistinct(_Sketch):
-    """Approximate number of distinct values (HyperLogLog, Apache DataSketches, lgK = 12)."""
+    """Approximate number of distinct values that are not null (HyperLogLog, Apache DataSketches, lgK = 12)."""
 
     def states(self, name: str, schema: EventSchema) -> tuple[State, ...]:
         value, kind = value_of(self.column, schema), schema[self.column].sql
@@ -81,7 +81,8 @@ class TopK(_Sketch):
     """The ``k`` most frequent values that are not null: a list of ``(item, count)``, most frequent first, then by item.
 
     An item is the value as text. Exact while a window has at most 768 distinct values; beyond, each count is off by at
-    most 0.35 % of the window's events, and a value more frequent than that is never missed. Empty without values.
+    most 0.35 % of the window's values, and one that is twice as frequent as that is never missed. Fewer than ``k``
+    where no other is surely frequent, and empty without values. A state has at most 768 values with their counts.
     """
 
     k: int = 10
