@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 SUPPORT = Path(__file__).parent
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 240
 
 
 def kill_session(leader: int) -> None:
@@ -27,9 +27,9 @@ def python_environment(python: str) -> dict[str, str]:
     return {**kept, "PYSPARK_PYTHON": python, "PYTHONPATH": os.pathsep.join([str(project / "spark"), str(SUPPORT)])}
 
 
-def kill_at_seams(python: str, url: str, folder: Path, pairs: list[str]) -> None:
-    """Run dying_driver.py over "seam:stream" pairs, and kill all of it once each query has reached its seam."""
-    command = [python, str(SUPPORT / "dying_driver.py"), url, str(folder), *pairs]
+def kill_at_seams(python: str, url: str, folder: Path, pairs: list[str], script: str = "dying_driver.py") -> None:
+    """Run a dying driver over "seam:stream" pairs, and kill all of it once each query has reached its seam."""
+    command = [python, str(SUPPORT / script), url, str(folder), *pairs]
     with (folder / "log").open("w") as log:
         driver = subprocess.Popen(
             command, stdout=log, stderr=log, start_new_session=True, env=python_environment(python)
