@@ -21,6 +21,9 @@ from tidemark.tables import INGEST_APP, SEALED_APP, SEGMENT_APP, Table, Tables
 NOTHING = -1
 """Position of a table that holds nothing yet, and segment before the first."""
 
+EVOLVED = "tidemark.evolved"
+"""Table property: columns were added since the table was made, so older files lack some."""
+
 _CONFIGURATION = {"delta.checkpointInterval": "50", "delta.logRetentionDuration": "interval 7 days"}
 
 retry_conflicts = retry(
@@ -49,6 +52,7 @@ def create_tables(tables: Tables, settings: Settings) -> None:
     for table, snapshot in existing:
         if gained := _gained(table, snapshot):
             snapshot.alter.add_columns(gained)
+            snapshot.alter.set_table_properties({EVOLVED: "true"}, raise_if_not_exists=False)
     for table in tables:
         DeltaTable.create(
             table.uri,

@@ -6,10 +6,11 @@ from tidemark.definition import Pipeline
 from tidemark.definition.measures import Dialect
 from tidemark.delta import open_table
 from tidemark.errors import TableError
+from tidemark.serving.scan import create_view
 from tidemark.serving.sql import serving_sql
 from tidemark.serving.view import connect
 from tidemark.settings import Settings
-from tidemark.tables import Table, tables_of
+from tidemark.tables import tables_of
 
 
 def sql_session(pipelines: list[Pipeline], settings: Settings) -> duckdb.DuckDBPyConnection:
@@ -23,19 +24,14 @@ def sql_session(pipelines: list[Pipeline], settings: Settings) -> duckdb.DuckDBP
         tables = tables_of(pipeline, settings)
         ordered = [*tables.batch.values(), *tables.speed.values(), *tables.refined, tables.bronze]
         try:
-            snapshots = {table.name: _dataset(table, settings) for table in ordered}
+            snapshots = {table.name: open_table(table, settings) for table in ordered}
         except TableError:
             continue
         connection.execute(f"CREATE SCHEMA {pipeline.name}")
-        for name, dataset in snapshots.items():
-            connection.register(f"_{pipeline.name}_{name}", dataset)
-            connection.execute(f"CREATE VIEW {pipeline.name}.{name} AS SELECT * FROM _{pipeline.name}_{name}")
+        for name, snapshot in snapshots.items():
+            create_view(connection, f"{pipeline.name}.{name}", snapshot, temporary=False)
         for rollup in pipeline.rollups:
             batch, speed = (f"{pipeline.name}.{layer}_{rollup.name}" for layer in ("batch", "speed"))
             text = serving_sql(pipeline, rollup, Dialect.DUCKDB, batch=batch, speed=speed)
             connection.execute(f"CREATE VIEW {pipeline.name}.{rollup.name} AS {text}")
     return connection
-
-
-def _dataset(table: Table, settings: Settings) -> object:
-    return open_table(table, settings).to_pyarrow_dataset()

@@ -23,25 +23,27 @@ def serving_sql(
     batch: str = "batch",
     speed: str = "speed",
     layer: Layer | None = None,
+    covered_left_out: bool = False,
 ) -> str:
     """One SELECT over the relations ``batch`` and ``speed``. Grain: one row a key and window that has an event.
 
     Columns: the keys, ``window_start``, ``window_end`` (exclusive), the measures, ``final`` (the watermark has passed
     the window's end), ``newest_event`` and ``newest_arrival``. ``layer`` restricts the answer to what one layer
-    contributes.
+    contributes. ``covered_left_out``: of ``speed``, the rows that the batch covers were left out before, file by file.
     """
     schema = pipeline.events
     states = rollup.states(schema)
     mark = "`" if dialect is Dialect.SPARK else '"'
     keys = [f"{mark}{name}{mark}" for name in rollup.by]
     columns = [*keys, "pane_start", *(state.column for state in states), "max_event_time", "max_arrival_time"]
+    uncovered = (
+        f"SELECT {', '.join(f'_s.{column}' for column in columns)} "
+        f"FROM {speed} AS _s LEFT JOIN coverage AS _c ON _s.event_date = _c.event_date\n"
+        "        WHERE _s.segment > coalesce(_c.covered_segment, -1)"
+    )
     parts = {
         "batch": f"SELECT {', '.join(columns)} FROM {batch} WHERE pane_start IS NOT NULL",
-        "speed": (
-            f"SELECT {', '.join(f'_s.{column}' for column in columns)} "
-            f"FROM {speed} AS _s LEFT JOIN coverage AS _c ON _s.event_date = _c.event_date\n"
-            "        WHERE _s.segment > coalesce(_c.covered_segment, -1)"
-        ),
+        "speed": f"SELECT {', '.join(columns)} FROM {speed}" if covered_left_out else uncovered,
     }
     chosen = [parts[layer]] if layer else list(parts.values())
     merged = "".join(f", {state.merge[dialect]} AS {state.column}" for state in states)
@@ -57,9 +59,10 @@ def serving_sql(
         windows, group, start = _panes(rollup.window, pipeline, keys, kept, dialect), [*keys, "window_start"], ""
         end = _end(rollup.window, pipeline, dialect)
     answer = ", ".join([*keys, "window_start"])
-    return f"""WITH coverage AS (
+    coverage = f"""coverage AS (
     SELECT event_date, max(covered_segment) AS covered_segment FROM {batch} GROUP BY event_date
-), parts AS (
+), """
+    return f"""WITH {"" if covered_left_out else coverage}parts AS (
         {union}
 ), watermark AS (
     SELECT {later("max(max_event_time)", -pipeline.allowed_lateness, dialect)} AS _watermark FROM parts

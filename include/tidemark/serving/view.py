@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
 from tidemark.definition import Pipeline, Rollup, Window
 from tidemark.definition.measures import Dialect
-from tidemark.delta import open_table, position
+from tidemark.delta import NOTHING, open_table, position
+from tidemark.publish import covered_app
+from tidemark.serving.scan import create_view
 from tidemark.serving.sketches import register_sketches
 from tidemark.serving.sql import Layer, serving_sql
 from tidemark.settings import Settings
@@ -57,6 +59,12 @@ def connect() -> duckdb.DuckDBPyConnection:
     return connection
 
 
+@cache
+def _shared() -> duckdb.DuckDBPyConnection:
+    # To connect costs more than many an answer; each answer has a cursor of its own.
+    return connect()
+
+
 def answer(
     snapshot: Snapshot,
     *,
@@ -70,57 +78,67 @@ def answer(
     ``since`` and ``until`` (exclusive, with a time zone) choose windows by their start; only the files of dates that
     can hold their events are read, so the cost follows the question and not the history. Of sessions all are read.
     """
-    with connection.cursor() if connection else connect() as cursor:
-        if connection:
-            cursor.execute("SET TimeZone = 'UTC'")
-        chosen = _dates(snapshot, since, until)
-        cursor.register("batch", _dataset(snapshot.batch, chosen))
-        cursor.register("speed", _dataset(snapshot.speed, chosen))
-        text = serving_sql(snapshot.pipeline, snapshot.rollup, Dialect.DUCKDB, layer=layer)
+    batch, speed = _Files(snapshot.batch), _Files(snapshot.speed)
+    coverage = batch.coverage()
+    uncovered = [
+        file for file in speed.rows if file["partition.segment"] > coverage.get(file["partition.event_date"], -1)
+    ]
+    with (connection or _shared()).cursor() as cursor:
+        cursor.execute("SET TimeZone = 'UTC'")
+        create_view(cursor, "batch", snapshot.batch, _of_dates(batch.rows, snapshot, since, until))
+        create_view(cursor, "speed", snapshot.speed, _of_dates(uncovered, snapshot, since, until))
+        text = serving_sql(snapshot.pipeline, snapshot.rollup, Dialect.DUCKDB, layer=layer, covered_left_out=True)
         order = ", ".join(f'"{name}"' for name in [*snapshot.rollup.by, "window_start"])
         if since is None and until is None:
             return cursor.sql(f"{text} ORDER BY {order}").to_arrow_table()
-        inside = "window_start >= $since AND window_start < $until"
+        newest = max(filter(None, (files.newest_event(cursor) for files in (batch, speed))), default=None)
         final = f"window_end <= $newest - INTERVAL {int(snapshot.pipeline.allowed_lateness.total_seconds())} SECOND"
-        bounds = {"since": since or _EARLIEST, "until": until or _LATEST, "newest": _newest_event(snapshot, cursor)}
-        asked = f"SELECT * REPLACE ({final} AS final) FROM ({text}) WHERE {inside} ORDER BY {order}"
-        return cursor.execute(asked, bounds).to_arrow_table()
+        asked = (
+            f"SELECT * REPLACE ({final} AS final) FROM ({text}) WHERE window_start >= $since AND window_start < $until"
+        )
+        bounds = {"since": since or _EARLIEST, "until": until or _LATEST, "newest": newest}
+        return cursor.sql(f"{asked} ORDER BY {order}", params=bounds).to_arrow_table()
 
 
-def _dates(snapshot: Snapshot, since: datetime | None, until: datetime | None) -> tuple[date, date] | None:
-    """The event dates, in whatever zone, of the events of windows that start in ``[since, until)``; None: any."""
-    window = snapshot.rollup.window
-    if not isinstance(window, Window) or (since is None and until is None):
-        return None
-    first = since.date() - _ONE_DAY if since else date.min
-    last = (until + window.length).date() + _ONE_DAY if until else date.max
-    return first, last
+class _Files:
+    """The files of a snapshot of a batch or speed table, by what its log says of them."""
 
+    def __init__(self, table: DeltaTable) -> None:
+        self._table = table
+        actions = pa.table(table.get_add_actions(flatten=True))
+        kept = ("path", "partition.event_date", "partition.segment", "max.covered_segment", "max.max_event_time")
+        self.rows = actions.select([name for name in kept if name in actions.column_names]).to_pylist()
 
-def _dataset(table: DeltaTable, dates: tuple[date, date] | None) -> ds.Dataset:
-    if dates is None:
-        return table.to_pyarrow_dataset()
-    known = {part["event_date"] for part in table.partitions()}
-    chosen = sorted(day for day in known if dates[0] <= date.fromisoformat(day) <= dates[1])
-    if not chosen:
-        return ds.dataset(table.to_pyarrow_dataset().schema.empty_table())
-    return table.to_pyarrow_dataset(partitions=[("event_date", "in", chosen)])
+    def coverage(self) -> dict[date, int]:
+        """The segment through which each date is covered; every row of a date states it, so statistics suffice."""
+        covered: dict[date, int] = {}
+        for file in self.rows:
+            day, segment = file["partition.event_date"], file.get("max.covered_segment")
+            # Statistics reach as far as the first 32 columns.
+            segment = position(self._table, covered_app(day)) if segment is None else segment
+            covered[day] = max(covered.get(day, NOTHING), segment)
+        return covered
 
-
-def _newest_event(snapshot: Snapshot, cursor: duckdb.DuckDBPyConnection) -> datetime | None:
-    """The newest event time of the whole answer, whichever dates are asked for: the watermark is that of the log."""
-    times: list[datetime] = []
-    for table in (snapshot.batch, snapshot.speed):
-        files = pa.table(table.get_add_actions(flatten=True))
-        if "max.max_event_time" not in files.column_names:
-            continue
-        bound = pc.max(files["max.max_event_time"]).as_py()
-        if bound is None:
-            continue
+    def newest_event(self, cursor: duckdb.DuckDBPyConnection) -> datetime | None:
+        """The newest event time of all dates, whichever are asked for: the watermark is that of the log."""
+        bounds = {file["path"]: file.get("max.max_event_time") for file in self.rows}
+        if not bounds:
+            return None
         # Spark's statistics are cut to milliseconds: what lies within one of the highest is looked up.
-        near = files.filter(pc.greater_equal(files["max.max_event_time"], pa.scalar(bound - timedelta(milliseconds=1))))
-        days = sorted({day.isoformat() for day in near["partition.event_date"].to_pylist()})
-        cursor.register("_newest", table.to_pyarrow_dataset(partitions=[("event_date", "in", days)]))
-        [newest] = cursor.execute("SELECT max(max_event_time) FROM _newest").fetchone() or (None,)
-        times += [newest] if newest is not None else []
-    return max(times, default=None)
+        highest = max(filter(None, bounds.values()), default=_EARLIEST) - timedelta(milliseconds=1)
+        near = [path for path, bound in bounds.items() if bound is None or bound >= highest]
+        create_view(cursor, "newest", self._table, near)
+        [[newest]] = cursor.execute("SELECT max(max_event_time) FROM newest").fetchall()
+        return newest if isinstance(newest, datetime) else None
+
+
+def _of_dates(
+    files: list[dict[str, Any]], snapshot: Snapshot, since: datetime | None, until: datetime | None
+) -> list[str]:
+    """The files that can hold events, dated in whatever zone, of windows that start in ``[since, until)``."""
+    window = snapshot.rollup.window
+    first, last = date.min, date.max
+    if isinstance(window, Window):
+        first = since.date() - _ONE_DAY if since else first
+        last = (until + window.length).date() + _ONE_DAY if until else last
+    return [file["path"] for file in files if first <= file["partition.event_date"] <= last]

@@ -1,0 +1,69 @@
+"""Snapshots of Delta tables as views of DuckDB.
+
+Which files a snapshot holds is read from its log; on a local disk DuckDB then reads them itself, many times faster than
+through Arrow's datasets, which open file by file. On object stores, which DuckDB reaches only with an extension that it
+would have to download, Arrow's datasets do it.
+"""
+
+from collections.abc import Collection
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+
+from tidemark.delta import EVOLVED
+
+_GLOB = frozenset("*?[]{}")
+
+
+def create_view(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    table: DeltaTable,
+    files: Collection[str] | None = None,
+    *,
+    temporary: bool = True,
+) -> None:
+    """Make ``name`` a view of a snapshot, or of some of its files (paths as in its add actions)."""
+    schema = pa.schema(table.schema().to_arrow())
+    kind = "TEMP VIEW" if temporary else "VIEW"
+    source = f"_{name.replace('.', '_')}_source"
+    root = table.table_uri.rstrip("/").removeprefix("file://")
+    paths = table.file_uris() if files is None else [f"{root}/{path}" for path in files]
+    if not paths:
+        connection.register(source, schema.empty_table())
+        text = f"SELECT * FROM {source}"
+    elif "://" in root or _GLOB & set(root):
+        connection.register(source, _dataset(table, files))
+        text = f"SELECT * FROM {source}"
+    else:
+        text = _parquet(table, schema, paths)
+        if table.metadata().configuration.get(EVOLVED):
+            # Files from before a column was added lack it.
+            connection.register(source, schema.empty_table())
+            text = f"SELECT * FROM ({text}) UNION ALL BY NAME SELECT * FROM {source}"
+            text = f"SELECT {_columns(schema)} FROM ({text})"
+    connection.execute(f"CREATE OR REPLACE {kind} {name} AS {text}")
+
+
+def _parquet(table: DeltaTable, schema: pa.Schema, paths: Collection[str]) -> str:
+    names = ", ".join("'" + path.removeprefix("file://").replace("'", "''") + "'" for path in paths)
+    evolved = bool(table.metadata().configuration.get(EVOLVED))
+    partitions = {name: schema.field(name).type for name in table.metadata().partition_columns}
+    types = ", ".join(f"{name}: {'DATE' if pa.types.is_date(kind) else 'BIGINT'}" for name, kind in partitions.items())
+    options = f", hive_partitioning = true, hive_types = {{{types}}}" if partitions else ", hive_partitioning = false"
+    by_name = ", union_by_name = true" if evolved else ""
+    return f"SELECT {'*' if evolved else _columns(schema)} FROM read_parquet([{names}]{options}{by_name})"
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f'"{name}"' for name in schema.names)
+
+
+def _dataset(table: DeltaTable, files: Collection[str] | None) -> ds.Dataset:
+    dataset = table.to_pyarrow_dataset()
+    if files is None:
+        return dataset
+    chosen = [fragment for fragment in dataset.get_fragments() if any(fragment.path.endswith(path) for path in files)]
+    return ds.FileSystemDataset(chosen, dataset.schema, dataset.format, dataset.filesystem)
