@@ -86,6 +86,24 @@ def test_folding_merges_what_is_old_and_removes_what_is_covered_and_changes_no_a
     assert exact(lake) == before.select(EXACT).to_pylist()
 
 
+def test_an_answer_for_some_windows_is_that_part_of_the_whole(spark: SparkSession, lake: Settings) -> None:
+    days = sorted(set(read(tables_of(clickstream, lake).speed[ROLLUP.name], lake)["event_date"].to_pylist()))
+    reprocess(spark, clickstream, load_suite(clickstream, lake), lake, days[0], days[2], wait_seconds=5, audit=False)
+    fold(spark, clickstream, lake, grace=GRACE, now=in_hours(2))
+    whole = exact(lake)
+    starts = sorted({row["window_start"] for row in whole})
+    snapshot = pin(clickstream, ROLLUP, lake)
+    for since, until in ((starts[3], None), (None, starts[-3]), (starts[5], starts[-5]), (starts[-1], None)):
+        part = answer(snapshot, since=since, until=until).select(EXACT).to_pylist()
+        wanted = [
+            row
+            for row in whole
+            if (since is None or row["window_start"] >= since) and (until is None or row["window_start"] < until)
+        ]
+        assert part == wanted, "also whether a window is final, which the newest event of all decides"
+    assert answer(snapshot, since=starts[-1] + timedelta(days=9)).num_rows == 0
+
+
 def test_a_reader_that_began_before_a_folding_gets_its_answer(spark: SparkSession, lake: Settings) -> None:
     pinned = pin(clickstream, ROLLUP, lake)
     before = answer(pinned).select(EXACT)

@@ -6,6 +6,7 @@ would have to download, Arrow's datasets do it.
 """
 
 from collections.abc import Collection
+from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
@@ -29,8 +30,10 @@ def create_view(
     schema = pa.schema(table.schema().to_arrow())
     kind = "TEMP VIEW" if temporary else "VIEW"
     source = f"_{name.replace('.', '_')}_source"
-    root = table.table_uri.rstrip("/").removeprefix("file://")
-    paths = table.file_uris() if files is None else [f"{root}/{path}" for path in files]
+    # URIs are percent-encoded, names of files on disk are not.
+    root = unquote(table.table_uri.rstrip("/").removeprefix("file://"))
+    names = pa.table(table.get_add_actions())["path"].to_pylist() if files is None else files
+    paths = [f"{root}/{unquote(path)}" for path in names]
     if not paths:
         connection.register(source, schema.empty_table())
         text = f"SELECT * FROM {source}"
@@ -48,7 +51,7 @@ def create_view(
 
 
 def _parquet(table: DeltaTable, schema: pa.Schema, paths: Collection[str]) -> str:
-    names = ", ".join("'" + path.removeprefix("file://").replace("'", "''") + "'" for path in paths)
+    names = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
     evolved = bool(table.metadata().configuration.get(EVOLVED))
     partitions = {name: schema.field(name).type for name in table.metadata().partition_columns}
     types = ", ".join(f"{name}: {'DATE' if pa.types.is_date(kind) else 'BIGINT'}" for name, kind in partitions.items())
@@ -65,5 +68,5 @@ def _dataset(table: DeltaTable, files: Collection[str] | None) -> ds.Dataset:
     dataset = table.to_pyarrow_dataset()
     if files is None:
         return dataset
-    chosen = [fragment for fragment in dataset.get_fragments() if any(fragment.path.endswith(path) for path in files)]
+    chosen = [fragment for fragment in dataset.get_fragments() if fragment.path.endswith(tuple(files))]
     return ds.FileSystemDataset(chosen, dataset.schema, dataset.format, dataset.filesystem)
