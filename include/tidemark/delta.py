@@ -171,8 +171,11 @@ class Sealed(NamedTuple):
 
 
 @retry_conflicts
-def seal(tables: Tables, settings: Settings) -> Sealed:
+def seal(tables: Tables, settings: Settings, *, leave_out: bool = False) -> Sealed:
     """Seal the open segment, if it holds rows, and return what is sealed now.
+
+    ``leave_out``: seal one more number after it, which no row will ever have. What is covered through that one was
+    sealed later than anything that was sealed before.
 
     The commit carries the ingest stream's transaction identifier too, so that a concurrent micro-batch conflicts with
     it, and is stamped with the next segment: no row ever enters a sealed segment.
@@ -181,12 +184,13 @@ def seal(tables: Tables, settings: Settings) -> Sealed:
     sealed, newest = position(bronze, SEALED_APP), position(bronze, SEGMENT_APP)
     # Of the snapshot that is sealed, and not of a later one: the next micro-batch belongs to the next segment.
     through = position(bronze, INGEST_APP)
-    if newest <= sealed:
+    segment = max(sealed, newest) + (1 if leave_out else 0)
+    if segment <= sealed or through == NOTHING:
         return Sealed(sealed, through)
     write_deltalake(
         bronze,
         tables.bronze.schema.empty_table(),
         mode="append",
-        commit_properties=transactions({INGEST_APP: through, SEALED_APP: newest}),
+        commit_properties=transactions({INGEST_APP: through, SEALED_APP: segment}),
     )
-    return Sealed(newest, through)
+    return Sealed(segment, through)

@@ -6,15 +6,16 @@ With one generation, which is the rule, nothing of this costs anything.
 """
 
 import hashlib
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 import orjson
 import pyarrow as pa
 from deltalake import write_deltalake
 
-from tidemark.definition import Pipeline
-from tidemark.delta import NOTHING, open_table, position, retry_conflicts, transactions
+from tidemark.definition import Pipeline, Rollup
+from tidemark.delta import NOTHING, open_table, position, retry_conflicts, seal, transactions
 from tidemark.errors import DefinitionError, TableError
 from tidemark.quality import Suite
 from tidemark.settings import Settings
@@ -113,7 +114,11 @@ def begin_generation(pipeline: Pipeline, suite: Suite, settings: Settings) -> Ge
     judged = _text(fingerprinted(pipeline, suite))
     if last is not None and text == judged:
         return last
-    positions = {t.name: position(open_table(t, settings), REFINE_APP) for t in tables_of(pipeline, settings).refined}
+    tables = tables_of(pipeline, settings)
+    before: dict[str, Any] = orjson.loads(text)["rollups"] if last else {}
+    new = {tables.speed[rollup.name].name for rollup in pipeline.rollups if last and rollup.name not in before}
+    refined = [table for table in tables.refined if table.name not in new]
+    positions = {table.name: position(open_table(table, settings), REFINE_APP) for table in refined}
     if last is not None and len(set(positions.values())) > 1:
         raise TableError(
             f"the refine stream of {pipeline.name!r} died in the middle of a micro-batch ({positions}), and its "
@@ -121,7 +126,9 @@ def begin_generation(pipeline: Pipeline, suite: Suite, settings: Settings) -> Ge
         )
     begun = Generation(0 if last is None else last.number + 1, max(positions.values()))
     digest = hashlib.sha256(judged.encode()).hexdigest()
-    row = dict(zip(table.schema.names, (*begun, digest, judged, datetime.now(UTC)), strict=True))
+    added = _added(pipeline, before, settings)
+    values = (*begun, digest, judged, datetime.now(UTC), orjson.dumps([a._asdict() for a in added]).decode())
+    row = dict(zip(table.schema.names, values, strict=True))
     write_deltalake(
         open_table(table, settings),
         pa.Table.from_pylist([row], schema=table.schema),
@@ -129,6 +136,45 @@ def begin_generation(pipeline: Pipeline, suite: Suite, settings: Settings) -> Ge
         commit_properties=transactions({GENERATION_APP: begun.number}),
     )
     return begun
+
+
+class Added(NamedTuple):
+    """A measure that a rollup gained when its tables held rows: those of ``dates`` lack it where not covered since."""
+
+    rollup: str
+    measure: str
+    segment: int
+    dates: list[date]
+
+    def lacking(self, coverage: Mapping[date, int]) -> set[date]:
+        """The dates whose rows still lack it, by the segments through which the batch covers dates."""
+        return {day for day in self.dates if coverage.get(day, NOTHING) < self.segment}
+
+
+def added_measures(pipeline: Pipeline, rollup: Rollup, settings: Settings) -> list[Added]:
+    """What a rollup has gained since its tables hold rows."""
+    rows = open_table(tables_of(pipeline, settings).generations, settings).to_pyarrow_dataset().to_table(["added"])
+    listed = [orjson.loads(text) for text in rows["added"].to_pylist() if text]
+    every = [
+        Added(**{**one, "dates": [date.fromisoformat(d) for d in one["dates"]]}) for some in listed for one in some
+    ]
+    return [one for one in every if one.rollup == rollup.name and one.measure in rollup.measures]
+
+
+def _added(pipeline: Pipeline, before: Mapping[str, Any], settings: Settings) -> list[Added]:
+    tables = tables_of(pipeline, settings)
+    gained = []
+    for rollup in pipeline.rollups:
+        states = before.get(rollup.name, {}).get("states")
+        for name, measure in rollup.measures.items() if states is not None else ():
+            if any(state.column not in states for state in measure.states(name, pipeline.events)):
+                gained.append((rollup.name, name))
+    dates = sorted({p["event_date"] for p in open_table(tables.silver, settings).partitions()})
+    if not gained or not dates:
+        return []
+    # What was sealed before this may be covered yet by a reprocess that does not know the measure.
+    segment = seal(tables, settings, leave_out=True).segment
+    return [Added(*which, segment, [date.fromisoformat(day) for day in dates]) for which in gained]
 
 
 def _last(pipeline: Pipeline, settings: Settings) -> tuple[Generation | None, str]:

@@ -20,7 +20,7 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction
 
-from tidemark.delta import open_table, position, retry_conflicts, transactions
+from tidemark.delta import NOTHING, open_table, position, retry_conflicts, transactions
 from tidemark.errors import CoverageError
 from tidemark.settings import Settings
 from tidemark.tables import Table
@@ -166,6 +166,20 @@ def coverage(batch: DeltaTable, day: date) -> int:
 def _next_change(snapshot: DeltaTable) -> dict[str, int]:
     # Of two commits with one identifier the second fails, so whatever was decided by a coverage is decided again.
     return {COVERAGE_APP: position(snapshot, COVERAGE_APP) + 1}
+
+
+def add_files(table: Table, staged: Sequence[StagedFile], versions: Mapping[str, int], settings: Settings) -> bool:
+    """Add staged files to a table that has come to none of these positions yet; False if it has."""
+
+    @retry_conflicts
+    def commit() -> bool:
+        snapshot = open_table(table, settings)
+        if any(position(snapshot, app) != NOTHING for app in versions):
+            return False
+        _commit(snapshot, table, [file.add() for file in staged], versions)
+        return True
+
+    return commit()
 
 
 def replace_files(

@@ -82,6 +82,7 @@ GENERATIONS_SCHEMA = pa.schema(
         ("fingerprint", pa.string()),
         ("definition", pa.string()),
         ("since", TIMESTAMP),
+        ("added", pa.string()),
     ]
 )
 """One row a definition of events that the refine stream ran with, in order (``tidemark.generations``)."""

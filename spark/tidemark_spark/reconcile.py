@@ -125,6 +125,7 @@ class _Comparison:
         self._days = days_between(start, end)
         self._inside = _inside(start, end)
         self._keys = [*rollup.by, "pane_start", "event_date"]
+        self._lacking = snapshot.lacking()
 
     def run(self, layer: str) -> tuple[int, int, list[Drift]]:
         """Panes compared, values that drift, and the first of them."""
@@ -173,6 +174,12 @@ class _Comparison:
         return rows.select(*self._keys, *finished)
 
     def _differs(self, name: str) -> Column:
+        if lacking := self._lacking.get(name):
+            # Not defined there until the date is reprocessed, and not answered either.
+            return ~F.col("event_date").isin(sorted(lacking)) & self._values_differ(name)
+        return self._values_differ(name)
+
+    def _values_differ(self, name: str) -> Column:
         expected, found = F.col(f"e_{name}"), F.col(f"f_{name}")
         measure = self._rollup.measures[name]
         if measure.exact:

@@ -21,7 +21,7 @@ from tidemark.quality import Suite
 from tidemark.settings import Settings
 from tidemark.tables import INGEST_APP, tables_of
 from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.refine import RefineSink, bronze_stream, refined_rows, starting_position
+from tidemark_spark.refine import RefineSink, bronze_stream, refined_rows, roll_up_history, starting_position
 
 log = logging.getLogger("tidemark.stream")
 
@@ -91,6 +91,7 @@ def start_refine(
 ) -> StreamingQuery:
     """Bronze to silver, quarantine, speed tables and refine log."""
     begin_generation(pipeline, suite, settings)
+    roll_up_history(spark, pipeline, settings)
     location = checkpoint_location(pipeline, "refine", settings)
     after = starting_position(pipeline, settings)
     if after != NOTHING and not has_committed(spark, location):
@@ -140,6 +141,8 @@ def why_ended(query: StreamingQuery) -> str | None:
         return None
     text = str(error)
     raised = re.findall(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception)): (.+)$", text, flags=re.MULTILINE)
+    if not raised and (ended := re.search(r"terminated with exception: (.+?)(?: SQLSTATE|$)", text, re.MULTILINE)):
+        return f"{query.name} ended: {ended[1].strip()}"
     named = [message for name, message in raised if not name.startswith(("Py4J", "Spark", "StreamingQuery"))]
     message = (named or [message for _, message in raised] or text.splitlines())[-1].strip()
     if "No space left on device" in text:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -10,17 +11,19 @@ import pytest
 from layers import kinesis_records, make_tables, read
 from pyspark.sql import SparkSession
 
-from tidemark.definition import Count, KinesisStream, Pipeline, Rollup, Sum, Window
+from tidemark.definition import Count, KinesisStream, Max, Pipeline, Rollup, Sum, Window
 from tidemark.delta import open_table, seal
 from tidemark.errors import CoverageError, QualityGateError, TableError
 from tidemark.generations import begin_generation, current_generation
 from tidemark.publish import covered_app, publish_dates
 from tidemark.quality.suite import Suite, parse_suite
 from tidemark.serving import answer, pin
+from tidemark.serving.session import sql_session
 from tidemark.settings import Settings
 from tidemark.tables import tables_of
 from tidemark_spark.bronze import BronzeSink
 from tidemark_spark.reconcile import reconcile
+from tidemark_spark.refine import roll_up_history
 from tidemark_spark.reprocess import reprocess
 
 SCHEMA = "id STRING, shop STRING, amount DECIMAL(12,2), at TIMESTAMP, sent TIMESTAMP"
@@ -88,7 +91,7 @@ class Lake:
         records = kinesis_records(events, self._records, arrival=self.now)
         self._sink.write(records, self._batches)
         self._batches, self._records = self._batches + 1, self._records + len(events)
-        self._refine(SALES)
+        self._refine(definition)
 
     def seal(self) -> None:
         seal(tables_of(SALES, self.settings), self.settings)
@@ -241,3 +244,39 @@ def test_a_changed_event_time_moves_events_only_with_both_dates_in_the_range(
     reprocess(spark, by_sent, suite(), lake.settings, DAYS[0], DAYS[2], wait_seconds=5, audit=False)
     assert lake.served(by_sent) == {DAYS[1]: (4, "40.00")}
     assert lake.ids("silver") == ["s0", "s1", "s2", "s3"]
+
+
+def test_a_new_rollup_knows_all_of_history_and_a_new_measure_no_part_of_it(
+    spark: SparkSession, lake: Lake, suite: Callable[..., Suite]
+) -> None:
+    lake.add(sale(1, DAYS[0], "1.00"), sale(2, DAYS[1], "2.00"))
+    reprocess(spark, SALES, suite(), lake.settings, DAYS[1], DAYS[2], wait_seconds=5, audit=False)
+    measures = {**ROLLUP.measures, "most": Max("amount")}
+    hourly = Rollup("hourly", ["shop"], Window("1 hour"), {"n": Count()})
+    grown = pipeline(rollups=[Rollup("daily", ["shop"], Window("1 day"), measures), hourly])
+    make_tables(grown, lake.settings)
+    assert begin_generation(grown, suite(), lake.settings).number == 1
+    assert roll_up_history(spark, grown, lake.settings) == ["hourly"]
+    assert roll_up_history(spark, grown, lake.settings) == []
+    lake.add(sale(3, DAYS[0], "3.00"), sale(4, DAYS[2], "4.00"), definition=grown)
+
+    def answers(**question: Any) -> dict[date, tuple[int, Any]]:
+        rows = answer(pin(grown, grown.rollup("daily"), lake.settings), **question).to_pylist()
+        return {row["window_start"].date(): (row["n"], row["most"]) for row in rows}
+
+    hours = answer(pin(grown, hourly, lake.settings)).to_pylist()
+    assert [(row["window_start"].date(), row["n"]) for row in hours] == [(DAYS[0], 2), (DAYS[1], 1), (DAYS[2], 1)]
+    assert answers() == {DAYS[0]: (2, None), DAYS[1]: (1, None), DAYS[2]: (1, Decimal("4.00"))}
+    asked = f"SELECT n, most FROM sales.daily WHERE window_start = TIMESTAMPTZ '{DAYS[0]} 00:00:00+00'"
+    with sql_session([grown], lake.settings) as connection:
+        assert connection.sql(asked).fetchall() == [(2, None)]
+    found = reconcile(spark, grown, suite(), lake.settings, DAYS[0], DAYS[3])
+    assert (found.served, found.speed) == (0, 0)
+    with pytest.raises(TableError, match=r"restart them first.*rollups"):
+        reprocess(spark, SALES, suite(), lake.settings, DAYS[0], DAYS[1], wait_seconds=5, audit=False)
+
+    reprocess(spark, grown, suite(), lake.settings, DAYS[0], DAYS[1], wait_seconds=5, audit=False)
+    assert answers() == {DAYS[0]: (2, Decimal("3.00")), DAYS[1]: (1, None), DAYS[2]: (1, Decimal("4.00"))}
+    reprocess(spark, grown, suite(), lake.settings, DAYS[1], DAYS[2], wait_seconds=5, audit=False)
+    assert answers()[DAYS[1]] == (1, Decimal("2.00"))
+    assert reconcile(spark, grown, suite(), lake.settings, DAYS[0], DAYS[3]).served == 0

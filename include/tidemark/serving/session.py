@@ -8,7 +8,7 @@ from tidemark.delta import open_table
 from tidemark.errors import TableError
 from tidemark.serving.scan import create_view
 from tidemark.serving.sql import serving_sql
-from tidemark.serving.view import connect
+from tidemark.serving.view import connect, pinned
 from tidemark.settings import Settings
 from tidemark.tables import tables_of
 
@@ -32,6 +32,8 @@ def sql_session(pipelines: list[Pipeline], settings: Settings) -> duckdb.DuckDBP
             create_view(connection, f"{pipeline.name}.{name}", snapshot, temporary=False)
         for rollup in pipeline.rollups:
             batch, speed = (f"{pipeline.name}.{layer}_{rollup.name}" for layer in ("batch", "speed"))
-            text = serving_sql(pipeline, rollup, Dialect.DUCKDB, batch=batch, speed=speed)
+            of_batch, of_speed = snapshots[f"batch_{rollup.name}"], snapshots[f"speed_{rollup.name}"]
+            lacking = pinned(pipeline, rollup, of_batch, of_speed, settings).lacking()
+            text = serving_sql(pipeline, rollup, Dialect.DUCKDB, batch=batch, speed=speed, lacking=lacking)
             connection.execute(f"CREATE VIEW {pipeline.name}.{rollup.name} AS {text}")
     return connection

@@ -5,7 +5,8 @@ For an event date d let S_d be the segment through which the batch table covers 
 must pin the batch table's version first and the speed table's second; then every answer is that of a prefix of the log.
 """
 
-from datetime import timedelta
+from collections.abc import Collection, Mapping
+from datetime import date, timedelta
 from typing import Literal
 
 from tidemark.definition import Pipeline, Rollup, SessionWindow, Window
@@ -24,38 +25,46 @@ def serving_sql(
     speed: str = "speed",
     layer: Layer | None = None,
     covered_left_out: bool = False,
+    lacking: Mapping[str, Collection[date]] | None = None,
 ) -> str:
     """One SELECT over the relations ``batch`` and ``speed``. Grain: one row a key and window that has an event.
 
     Columns: the keys, ``window_start``, ``window_end`` (exclusive), the measures, ``final`` (the watermark has passed
     the window's end), ``newest_event`` and ``newest_arrival``. ``layer`` restricts the answer to what one layer
     contributes. ``covered_left_out``: of ``speed``, the rows that the batch covers were left out before, file by file.
+    ``lacking``: by measure, the event dates with rows from before it was defined; a window of any of them has no value.
     """
     schema = pipeline.events
     states = rollup.states(schema)
     mark = "`" if dialect is Dialect.SPARK else '"'
     keys = [f"{mark}{name}{mark}" for name in rollup.by]
     columns = [*keys, "pane_start", *(state.column for state in states), "max_event_time", "max_arrival_time"]
+    lacks = {name: sorted(days) for name, days in (lacking or {}).items() if days}
+    dates = {name: ", ".join(f"DATE '{day.isoformat()}'" for day in days) for name, days in lacks.items()}
+    flags = "".join(f", event_date IN ({days}) AS _lacks_{name}" for name, days in dates.items())
+    flags_of_speed = flags.replace(", event_date IN", ", _s.event_date IN")
     uncovered = (
-        f"SELECT {', '.join(f'_s.{column}' for column in columns)} "
+        f"SELECT {', '.join(f'_s.{column}' for column in columns)}{flags_of_speed} "
         f"FROM {speed} AS _s LEFT JOIN coverage AS _c ON _s.event_date = _c.event_date\n"
         "        WHERE _s.segment > coalesce(_c.covered_segment, -1)"
     )
     parts = {
-        "batch": f"SELECT {', '.join(columns)} FROM {batch} WHERE pane_start IS NOT NULL",
-        "speed": f"SELECT {', '.join(columns)} FROM {speed}" if covered_left_out else uncovered,
+        "batch": f"SELECT {', '.join(columns)}{flags} FROM {batch} WHERE pane_start IS NOT NULL",
+        "speed": f"SELECT {', '.join(columns)}{flags} FROM {speed}" if covered_left_out else uncovered,
     }
     chosen = [parts[layer]] if layer else list(parts.values())
     merged = "".join(f", {state.merge[dialect]} AS {state.column}" for state in states)
-    finished = "".join(
-        f", {measure.finish(name, schema, dialect)} AS {mark}{name}{mark}" for name, measure in rollup.measures.items()
-    )
+    merged += "".join(f", bool_or(_lacks_{name}) AS _lacks_{name}" for name in lacks)
+    finishes = {name: measure.finish(name, schema, dialect) for name, measure in rollup.measures.items()}
+    finishes |= {name: f"CASE WHEN NOT _lacks_{name} THEN {finishes[name]} END" for name in lacks}
+    finished = "".join(f", {text} AS {mark}{name}{mark}" for name, text in finishes.items())
     union = "\n        UNION ALL\n        ".join(chosen)
     if isinstance(rollup.window, SessionWindow):
         windows, group, start = _sessions(rollup.window, keys, dialect), [*keys, "_session"], "min(pane_start) AS "
         end = later("newest_event", rollup.window.gap, dialect)
     else:
         kept = [*(state.column for state in states), "max_event_time", "max_arrival_time"]
+        kept += [f"_lacks_{name}" for name in lacks]
         windows, group, start = _panes(rollup.window, pipeline, keys, kept, dialect), [*keys, "window_start"], ""
         end = _end(rollup.window, pipeline, dialect)
     answer = ", ".join([*keys, "window_start"])

@@ -11,7 +11,8 @@ from deltalake import DeltaTable
 
 from tidemark.definition import Pipeline, Rollup, Window
 from tidemark.definition.measures import Dialect
-from tidemark.delta import NOTHING, open_table, position
+from tidemark.delta import EVOLVED, NOTHING, open_table, position
+from tidemark.generations import Added, added_measures
 from tidemark.publish import covered_app
 from tidemark.serving.scan import create_view
 from tidemark.serving.sketches import register_sketches
@@ -32,6 +33,15 @@ class Snapshot:
     rollup: Rollup
     batch: DeltaTable
     speed: DeltaTable
+    added: tuple[Added, ...] = ()
+    """Measures that rows from before they were defined lack."""
+
+    def lacking(self) -> dict[str, set[date]]:
+        """By measure, the event dates that cannot tell it until they are reprocessed."""
+        if not self.added:
+            return {}
+        coverage = _Files(self.batch).coverage()
+        return {one.measure: one.lacking(coverage) for one in self.added}
 
     @property
     def position(self) -> int:
@@ -48,7 +58,16 @@ def pin(pipeline: Pipeline, rollup: Rollup, settings: Settings) -> Snapshot:
     tables = tables_of(pipeline, settings)
     batch = open_table(tables.batch[rollup.name], settings)
     speed = open_table(tables.speed[rollup.name], settings)
-    return Snapshot(pipeline, rollup, batch, speed)
+    return pinned(pipeline, rollup, batch, speed, settings)
+
+
+def pinned(pipeline: Pipeline, rollup: Rollup, batch: DeltaTable, speed: DeltaTable, settings: Settings) -> Snapshot:
+    """A snapshot of tables that were opened in the right order."""
+    # A measure that was added has added columns.
+    evolved = batch.metadata().configuration.get(EVOLVED)
+    return Snapshot(
+        pipeline, rollup, batch, speed, tuple(added_measures(pipeline, rollup, settings) if evolved else ())
+    )
 
 
 def connect() -> duckdb.DuckDBPyConnection:
@@ -77,6 +96,7 @@ def answer(
 
     ``since`` and ``until`` (exclusive, with a time zone) choose windows by their start; only the files of dates that
     can hold their events are read, so the cost follows the question and not the history. Of sessions all are read.
+    A measure that was added has no value in windows with events from before, until their dates are reprocessed.
     """
     batch, speed = _Files(snapshot.batch), _Files(snapshot.speed)
     coverage = batch.coverage()
@@ -87,7 +107,14 @@ def answer(
         cursor.execute("SET TimeZone = 'UTC'")
         create_view(cursor, "batch", snapshot.batch, _of_dates(batch.rows, snapshot, since, until))
         create_view(cursor, "speed", snapshot.speed, _of_dates(uncovered, snapshot, since, until))
-        text = serving_sql(snapshot.pipeline, snapshot.rollup, Dialect.DUCKDB, layer=layer, covered_left_out=True)
+        text = serving_sql(
+            snapshot.pipeline,
+            snapshot.rollup,
+            Dialect.DUCKDB,
+            layer=layer,
+            covered_left_out=True,
+            lacking=snapshot.lacking(),
+        )
         order = ", ".join(f'"{name}"' for name in [*snapshot.rollup.by, "window_start"])
         if since is None and until is None:
             return cursor.sql(f"{text} ORDER BY {order}").to_arrow_table()
