@@ -1,7 +1,8 @@
-"""Compact the tables that have gathered small files.
+"""Fold the speed tables, and compact the tables that have gathered small files.
 
-One DAG a pipeline, ``<pipeline>.compact``: OPTIMIZE in sealed segments only, where no stream writes. Rows and answers
-stay as they are.
+One DAG a pipeline, ``<pipeline>.compact``, in sealed segments only, where no stream writes. Folding removes the speed
+rows that the batch covers and merges the others, once they are older than an hour; then OPTIMIZE rewrites small files.
+Every answer stays as it is; the log shows rows and files before and after.
 """
 
 from airflow.sdk import dag
