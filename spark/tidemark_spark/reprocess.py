@@ -29,7 +29,7 @@ from tidemark_spark.parse import parse, valid_events
 from tidemark_spark.rejudge import RECORD, Rejudged, quarantine_newly_broken, refuse_moves, release_recovered
 from tidemark_spark.rollups import partial_aggregates
 from tidemark_spark.staging import Staged, stage
-from tidemark_spark.validate import critical_failures, validate
+from tidemark_spark.validate import critical_failures, import_ahead, validate
 
 
 class Reprocessed(NamedTuple):
@@ -101,6 +101,8 @@ def reprocess(
         TableError: the streams run another definition of the pipeline's events.
     """
     began = time.monotonic()
+    if audit:
+        import_ahead()
     tables = tables_of(pipeline, settings)
     generation = current_generation(pipeline, suite, settings)
     segment, through = seal_and_wait(tables, settings, wait_seconds)

@@ -1,6 +1,8 @@
 """Batch validation: the pipeline's suite, run by Great Expectations on a range of silver."""
 
+import importlib
 import os
+import threading
 from datetime import date
 from typing import NamedTuple
 
@@ -20,6 +22,11 @@ class Checked(NamedTuple):
     observed: str
     unexpected: int
     severity: str
+
+
+def import_ahead() -> None:
+    """Import Great Expectations in the background, which takes seconds that a Spark job leaves to Python anyway."""
+    threading.Thread(target=importlib.import_module, args=("great_expectations",), daemon=True).start()
 
 
 def validate(rows: DataFrame, suite: Suite) -> list[Checked]:
