@@ -204,7 +204,7 @@ def serving(lake: Lake, rollup: Rollup, merged: Path, rounds: int) -> dict[str, 
     def silver() -> Any:
         with connect() as duck:
             duck.register("silver", DeltaTable(tables_of(BENCH, settings).silver.uri).to_pyarrow_dataset())
-            hourly = f"SELECT kind, time_bucket(INTERVAL 1 HOUR, \"at\") AS w, {columns} FROM silver GROUP BY kind, w"
+            hourly = f'SELECT kind, time_bucket(INTERVAL 1 HOUR, "at") AS w, {columns} FROM silver GROUP BY kind, w'
             return duck.sql(f"{hourly} ORDER BY kind, w").to_arrow_table()
 
     def premerged() -> Any:

@@ -13,6 +13,7 @@ from tidemark.airflow.ranges import plan_range
 from tidemark.errors import TidemarkError
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
+OPERATIONS = ("compact", "reconcile", "reprocess", "validate")
 TODAY = date(2026, 3, 1)
 
 
@@ -26,8 +27,7 @@ def dags() -> dict[str, Any]:
 
 
 def test_there_is_a_dag_a_pipeline_and_operation(dags: dict[str, Any]) -> None:
-    operations = ("compact", "reconcile", "reprocess", "validate")
-    assert sorted(dags) == [f"{pipeline}.{o}" for pipeline in ("clickstream", "flights") for o in operations]
+    assert sorted(dags) == [f"{pipeline}.{o}" for pipeline in ("clickstream", "flights") for o in OPERATIONS]
 
 
 def test_a_reprocess_is_planned_first(dags: dict[str, Any]) -> None:
@@ -67,7 +67,8 @@ def test_parsing_imports_no_spark_and_a_third_pipeline_gets_its_dags(tmp_path: P
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip().endswith("'third.compact', 'third.reconcile', 'third.reprocess', 'third.validate'] False False")
+    third = ", ".join(f"'third.{operation}'" for operation in OPERATIONS)
+    assert done.stdout.strip().endswith(f"{third}] False False")
 
 
 def test_a_form_with_both_dates_is_taken_as_it_is() -> None:
