@@ -3,9 +3,10 @@
     make faults ARGS="--count 204 --first-seed 0"
 
 A schedule draws, from its seed, puts (some of 1 MB records), reshards, faults of the service (throttles, 500s, hangs,
-answers that break off, expired iterators and tokens), clocks that differ, and what happens at seams of the source: a
-death, a reshard, both, a ledger or a sink that fails. Now and then the driver with all its processes is killed. At the
-end the sink holds each record once, each shard's in order, and no replay gave other rows.
+answers that break off, expired iterators and tokens; with --fan-out, of subscriptions), clocks that differ, and what
+happens at seams of the source: a death, a reshard, both, a ledger or a sink that fails. Now and then the driver with
+all its processes is killed. At the end the sink holds each record once, each shard's in order, and no replay gave other
+rows.
 """
 
 import json
@@ -47,6 +48,8 @@ FIRST_KILL_SECONDS, KILL_SECONDS = (2, 15), (120, 600)
 MEGABYTE = 1024 * 1024 - 64
 # Few shards a page, so that their list has tokens, which can expire.
 EMULATOR = ("--create-milliseconds", "0", "--shards-per-page", "2")
+# Subscriptions that end soon, and can soon be had again.
+HASTY = ("--takeover-seconds", "0.5", "--subscription-seconds", "2", "--heartbeat-seconds", "0.2")
 FAULTS: tuple[dict[str, Any], ...] = (
     {"operation": "GetRecords", "kind": "throttle", "probability": 0.5},
     {"operation": "GetRecords", "kind": "error", "probability": 0.3},
@@ -58,6 +61,13 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"operation": "ListShards", "kind": "error", "calls": 2},
     {"operation": "ListShards", "kind": "expire", "calls": 2},
 )
+# Where a consumer is named, those besides.
+PUSH_FAULTS: tuple[dict[str, Any], ...] = (
+    {"operation": "SubscribeToShard", "kind": "throttle", "probability": 0.5},
+    {"operation": "SubscribeToShard", "kind": "error", "probability": 0.5},
+    {"operation": "SubscribeToShard", "kind": "hang", "seconds": 1, "calls": 2},
+    {"operation": "SubscribeToShard", "kind": "close", "probability": 0.5},
+)
 # Seconds that the service's clock is ahead of ours. Beyond a quarter of an hour AWS refuses signatures.
 SKEWS = (-600, -60, -5, 0, 5, 60, 600)
 
@@ -68,6 +78,7 @@ class Schedule:
 
     seed: int
     folder: Path
+    fan_out: bool = False
     log: list[str] = field(default_factory=list)
     failure: str | None = None
 
@@ -92,6 +103,8 @@ class Schedule:
             # Long before the query: it is none of its business.
             early = [{"Data": b"early", "PartitionKey": str(n)} for n in range(5)]
             self.stream.client.put_records(StreamName=self.stream.name, Records=early)
+        if self.fan_out:
+            options["consumerName"] = "schedule"
         self._say(f"read with {options}")
         self.folder.mkdir()
         (self.folder / "query.draft").write_text(json.dumps(options))
@@ -111,7 +124,7 @@ class Schedule:
             self._await("everything is there", lambda: self._rows() >= len(self.stream.values), DRAIN_SECONDS)
             self._judge()
         except Exception as error:
-            self.failure = f"{type(error).__name__}: {error}"
+            self.failure = f"{type(error).__name__}: {error}; the query ended by: {self._ended_by() or 'nothing'}"
         finally:
             (self.folder / "done").touch()
             # The emulator outlives the query; unless the driver just died, which does not start this query again.
@@ -126,7 +139,7 @@ class Schedule:
         elif draw < 0.38:
             self._reshard()
         elif draw < 0.53:
-            fault = self.rng.choice(FAULTS)
+            fault = self.rng.choice((*FAULTS, *PUSH_FAULTS) if self.fan_out else FAULTS)
             self._say(f"fault {fault}")
             self._faults([{**fault, "seed": self.seed} if "probability" in fault else fault])
         elif draw < 0.56:
@@ -209,6 +222,12 @@ class Schedule:
         gave_up = re.search(r"pyspark_kinesis\.errors\.\w+: .{0,300}", errors)
         assert not gave_up, f"the source gave up: {gave_up and gave_up[0]}"
 
+    def _ended_by(self) -> str:
+        """What ended the query, and how often: on a busy machine Spark gives up on its own Python processes."""
+        log = self.folder / "errors.log"
+        ends = Counter(re.findall(r"terminated with exception: *(.*)", log.read_text() if log.exists() else ""))
+        return ", ".join(f"{what or 'a death'} ({times})" for what, times in ends.items())
+
     def _await(self, what: str, condition: Any, seconds: float, *, must: bool = True) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
@@ -268,16 +287,16 @@ def driver(root: Path, rng: random.Random) -> Iterator[None]:
 
 def run_schedule(schedule: Schedule) -> Schedule:
     """Run one against an emulator of its own."""
-    with running_emulator(arguments=EMULATOR) as url:
+    with running_emulator(arguments=(*EMULATOR, *HASTY)) as url:
         schedule.prepare(url)
         schedule.run()
     return schedule
 
 
-def run_schedules(seeds: list[int], root: Path) -> Iterator[Schedule]:
+def run_schedules(seeds: list[int], root: Path, *, fan_out: bool = False) -> Iterator[Schedule]:
     """Run schedules, some at a time, in one driver; each as it ends."""
     root.mkdir(parents=True, exist_ok=True)
-    schedules = [Schedule(seed, root / f"seed-{seed}") for seed in seeds]
+    schedules = [Schedule(seed, root / f"seed-{seed}", fan_out) for seed in seeds]
     with driver(root, random.Random(seeds[0])), ThreadPoolExecutor(AT_ONCE) as pool:
         for done in as_completed([pool.submit(run_schedule, schedule) for schedule in schedules]):
             yield done.result()
@@ -286,6 +305,7 @@ def run_schedules(seeds: list[int], root: Path) -> Iterator[Schedule]:
 def main(
     count: Annotated[int, typer.Option(help="How many schedules.")] = 200,
     first_seed: Annotated[int, typer.Option(help="The first one's seed; the others follow.")] = 0,
+    fan_out: Annotated[bool, typer.Option(help="Read by a consumer of enhanced fan-out.")] = False,
     keep: Annotated[Path | None, typer.Option(help="Keep what failed schedules left in this folder.")] = None,
 ) -> None:
     """Run seeded fault schedules, and say how each ended; exit code 1 if one failed."""
@@ -294,7 +314,8 @@ def main(
     records, began = 0, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="schedules-") as scratch:
         root = Path(scratch)
-        for number, schedule in enumerate(run_schedules(list(range(first_seed, first_seed + count)), root), 1):
+        seeds = list(range(first_seed, first_seed + count))
+        for number, schedule in enumerate(run_schedules(seeds, root, fan_out=fan_out), 1):
             done_at_seams += schedule.done_at_seams()
             records += len(schedule.stream.values)
             kills = len(list(root.glob("driver killed *")))
