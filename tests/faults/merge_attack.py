@@ -1,6 +1,5 @@
 """One schedule: children, readers and steps put together, and the judgement at its end."""
 
-import importlib.util
 import random
 import shutil
 import time
@@ -16,19 +15,16 @@ from merge_children import Operations, Streams, await_true
 from merge_final import check_account, check_layers, check_tightened, drained
 from merge_golden import Golden, Violation
 from merge_ledger import Ledger
-from merge_mutations import FOLD
 from merge_readers import Judge, Readers
-from merge_steps import ALL, Step
+from merge_steps import ALL, RANGED, Step
 from merge_world import World
 
 from kinesis_emulator import running_emulator
 from tidemark.delta import create_tables
 
 AT_ONCE = 1
-START_SECONDS = 300
-DRAIN_SECONDS = 300
-FOLDING = importlib.util.find_spec(FOLD) is not None
-"""Whether there is folding yet."""
+START_SECONDS = 600
+DRAIN_SECONDS = 600
 
 
 @dataclass
@@ -72,6 +68,7 @@ class Schedule:
         at_once: int = AT_ONCE,
         moving: bool = False,
         tighten: bool = False,
+        reconciles: bool = True,
         say: Callable[[str], None] = print,
     ) -> None:
         self.seed = seed
@@ -80,6 +77,7 @@ class Schedule:
         self._at_once = at_once
         self._moving = moving
         self._tighten = tighten
+        self._reconciles = reconciles
         self._say = say
         self._lost = 0
 
@@ -126,11 +124,11 @@ class Schedule:
 
     def _attack(self, steps: list[Step], deadline: float) -> None:
         self._streams.start()
+        self._ledger.put(50)
+        self._await("the streams run", lambda: drained(self._world, self._golden), START_SECONDS, every=0.5)
         self._operations.start()
+        self._await("Spark is ready", self._operations.ready.is_set, START_SECONDS)
         with Readers(self._world, self._judge, self.seed) as readers:
-            self._ledger.put(50)
-            self._await("the streams run", lambda: drained(self._world, self._golden), START_SECONDS, every=0.5)
-            self._await("Spark is ready", self._operations.ready.is_set, START_SECONDS)
             for number, step in enumerate(steps):
                 if time.monotonic() > deadline:
                     self._say(f"seed {self.seed}: time is up after {number} of {len(steps)} steps")
@@ -166,19 +164,19 @@ class Schedule:
         elif step.kind == "kill operations":
             self._await("Spark is ready", self._operations.ready.is_set, START_SECONDS)
             if not self._operations.pending:
-                self._reprocess(step.days)
+                self._send_range("reprocess", step.days)
             self._at_seam(step)
             self._operations.kill()
             self._operations.start()
         else:
-            self._await("few operations", lambda: len(self._operations.pending) < 3, 30, must=False)
-            if step.kind == "reprocess":
-                self._reprocess(step.days)
-            elif step.kind != "fold" or FOLDING:
+            self._await("few operations", lambda: len(self._operations.pending) < 3, 90, must=False, every=0.2)
+            if step.kind in RANGED:
+                self._send_range(step.kind, step.days)
+            else:
                 self._operations.send(step.kind)
 
-    def _reprocess(self, days: tuple[date, date]) -> int:
-        return self._operations.send("reprocess", start=days[0].isoformat(), end=days[1].isoformat())
+    def _send_range(self, operation: str, days: tuple[date, date], **more: bool) -> int:
+        return self._operations.send(operation, start=days[0].isoformat(), end=days[1].isoformat(), **more)
 
     def _at_seam(self, step: Step) -> None:
         """Come to the moment right after the next commit to the step's table, if there is one soon."""
@@ -206,10 +204,12 @@ class Schedule:
     def _reprocess_all(self, readers: Readers) -> None:
         """A reprocess of everything changes no answer."""
         before = readers.ask_all()
-        self._await_done("the last reprocess ends", self._reprocess(ALL))
+        self._await_done("the last reprocess ends", self._send_range("reprocess", ALL, audit=True))
         if readers.ask_all() != before:
             raise Violation("3: agreement", "a reprocess of everything changed an answer")
         check_account(self._world, self._golden)
+        if self._reconciles:
+            self._await_done("reconcile ends", self._send_range("reconcile", ALL))
         compared = check_layers(self._world, self._golden)
         self._say(f"seed {self.seed}: {compared} segments compared")
 
@@ -225,7 +225,7 @@ class Schedule:
         self._judge.stricter = True
         self._await("Spark is ready", self._operations.ready.is_set, START_SECONDS)
         self._await("the streams run", self._streams.are_running, START_SECONDS, every=0.5)
-        self._await_done("the stricter reprocess ends", self._reprocess(ALL))
+        self._await_done("the stricter reprocess ends", self._send_range("reprocess", ALL, audit=True))
         self._judge.tightened = True
         readers.ask_all()
         check_tightened(self._world, self._golden)

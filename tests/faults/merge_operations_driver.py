@@ -4,7 +4,6 @@ Argument: the schedule's folder. Takes one operation a line on its standard inpu
 line an outcome, ``@{"id", "error"}``, and one an answer, ``@{"rollup", "position", "began", "rows"}``.
 """
 
-import importlib
 import json
 import os
 import sys
@@ -24,7 +23,9 @@ from pyspark.sql import SparkSession
 from tidemark.definition.measures import Dialect
 from tidemark.quality import load_suite
 from tidemark.serving import pin, serving_sql
+from tidemark_spark import fold
 from tidemark_spark.compact import compact
+from tidemark_spark.reconcile import reconcile
 from tidemark_spark.reprocess import reprocess
 from tidemark_spark.session import local_session
 
@@ -40,11 +41,12 @@ class Context:
     world: World
 
 
-def _reprocess(context: Context, *, start: str, end: str) -> None:
+def _reprocess(context: Context, *, start: str, end: str, audit: bool = False) -> None:
+    # Great Expectations takes long to import; what it checks is checked elsewhere.
     world = context.world
     reprocess(
         context.spark, world.pipeline, load_suite(world.pipeline, world.settings), world.settings,
-        date.fromisoformat(start), date.fromisoformat(end), wait_seconds=WAIT_SECONDS, say=note,
+        date.fromisoformat(start), date.fromisoformat(end), wait_seconds=WAIT_SECONDS, audit=audit, say=note,
     )  # fmt: skip
 
 
@@ -53,11 +55,25 @@ def _compact(context: Context) -> None:
 
 
 def _fold(context: Context) -> None:
-    fold = importlib.import_module("tidemark_spark.fold").fold
-    fold(context.spark, context.world.pipeline, context.world.settings, grace=GRACE)
+    fold.fold(context.spark, context.world.pipeline, context.world.settings, grace=GRACE)
 
 
-OPERATIONS: dict[str, Callable[..., None]] = {"reprocess": _reprocess, "compact": _compact, "fold": _fold}
+def _reconcile(context: Context, *, start: str, end: str) -> None:
+    world = context.world
+    found = reconcile(
+        context.spark, world.pipeline, load_suite(world.pipeline, world.settings), world.settings,
+        date.fromisoformat(start), date.fromisoformat(end), say=note,
+    )  # fmt: skip
+    if found.served or found.speed:
+        raise ValueError(f"reconcile finds drift where there is none: {found}")
+
+
+OPERATIONS: dict[str, Callable[..., None]] = {
+    "reprocess": _reprocess,
+    "compact": _compact,
+    "fold": _fold,
+    "reconcile": _reconcile,
+}
 
 
 def note(text: str) -> None:

@@ -6,12 +6,13 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 from merge_golden import ALLOWED_LATENESS, WINDOWS, Cell, Cells, Golden, Violation, difference
-from merge_world import RELIC, World
+from merge_ledger import PANE
+from merge_world import DAYS, RELIC, RELIC_DAY, World, micros, moment
 
 import tidemark.serving.view as view
 from tidemark.delta import open_table, position
@@ -38,19 +39,33 @@ class Judge:
         self._finished: dict[str, list[float]] = {}
         self._reached: dict[str, list[int]] = {}
 
-    def judge(self, reader: str, rollup: str, at: int, began: float, rows: Iterable[dict[str, Any]]) -> None:
-        """One answer, whose pinning began at a monotonic time; raises what it finds wrong, too."""
+    def judge(
+        self,
+        reader: str,
+        rollup: str,
+        at: int,
+        began: float,
+        rows: Iterable[dict[str, Any]],
+        starts: tuple[datetime, datetime] | None = None,
+    ) -> None:
+        """One answer, whose pinning began at a monotonic time; raises what is wrong with it.
+
+        ``starts``: the bounds of window starts that were asked for; all without them.
+        """
         name = f"{reader} {rollup}"
         got, final = cells_and_final(rows)
         prefix = self.golden.at(at)
         wanted = prefix.cells[rollup]
+        if starts:
+            wanted = {key: cell for key, cell in wanted.items() if starts[0] <= key[1] < starts[1]}
         if self.stricter:
             tightened = {key: cell for key, cell in wanted.items() if key[0] != RELIC}
             is_new = self.tightened or got != wanted
-            self.not_before(name, f"{rollup}, by definition,", int(is_new), began, counts=False)
+            if tightened != wanted:
+                self.not_before(name, f"{rollup}, by definition,", int(is_new), began, counts=False)
             wanted = tightened if is_new else wanted
         if wrong := difference(got, wanted):
-            alike = [p for p in self.golden.positions(-1) if self.golden.at(p).cells[rollup] == got]
+            alike = [p for p in self.golden.positions(-1) if self.golden.at(p).cells[rollup] == got and not starts]
             hint = f"; it is that of position {alike[0]}" if alike else "; it is that of no position"
             raise Violation("2: snapshot", f"{name} at position {at}: {wrong}{hint}")
         length = timedelta(microseconds=WINDOWS[rollup][0])
@@ -136,6 +151,7 @@ class Readers:
         self._threads = [
             Reader("quick", judge, self._serving("quick", 0), PACE_SECONDS),
             Reader("slow", judge, self._serving("slow", LONGEST_PIN_SECONDS), PACE_SECONDS),
+            Reader("ranges", judge, self._ranges, 2 * PACE_SECONDS),
             Reader("silver", judge, self._silver, 3 * PACE_SECONDS),
         ]
 
@@ -174,6 +190,16 @@ class Readers:
                 self._judge.judge(name, rollup.name, snapshot.position, began, rows)
 
         return ask
+
+    def _ranges(self) -> None:
+        """Answers for windows that start in a range of time, for which not all files are read."""
+        for rollup in self._pipeline.rollups:
+            first = moment(micros(self._rng.choice([RELIC_DAY, *DAYS])) + self._rng.randrange(8) * PANE)
+            starts = first, first + timedelta(hours=self._rng.choice([1, 3, 12, 48, 500]))
+            began = time.monotonic()
+            snapshot = view.pin(self._pipeline, rollup, self._settings)
+            rows = view.answer(snapshot, since=starts[0], until=starts[1]).to_pylist()
+            self._judge.judge("ranges", rollup.name, snapshot.position, began, rows, starts)
 
     def _silver(self) -> None:
         """Silver holds the first copy of each key of the prefix that its own log states."""

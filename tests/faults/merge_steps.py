@@ -25,7 +25,7 @@ class Step:
 
     def __str__(self) -> str:
         said = [f"put {self.records} in {self.pause:.1f} s, {self.kind}"]
-        if self.kind == "reprocess":
+        if self.kind in RANGED:
             said.append(f"[{self.days[0]}, {self.days[1]})")
         if self.after_commit:
             said.append(f"after a commit to {self.after_commit}")
@@ -36,7 +36,16 @@ class Step:
         return " ".join(said)
 
 
-KIND_WEIGHTS = {"reprocess": 8, "compact": 3, "fold": 4, "kill streams": 5, "kill operations": 3, "reshard": 1}
+KIND_WEIGHTS = {
+    "reprocess": 8,
+    "compact": 3,
+    "fold": 4,
+    "kill streams": 5,
+    "kill operations": 3,
+    "reshard": 1,
+}
+RANGED = ("reprocess", "reconcile")
+"""Operations on a range of event dates."""
 SEAMS = {
     "kill streams": ["bronze", "quarantine", "refine_log", "speed_daily", "speed_sliding", "silver", None, None],
     "kill operations": ["silver", "batch_sliding", "batch_daily", None, None],

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 from merge_mutations import mutate
@@ -29,12 +30,13 @@ def main(folder: Path) -> None:
     mutate(world.mutation)
     pipeline, settings = world.pipeline, world.settings
     spark = local_session("streams", settings)
-    queries = [
-        start_ingest(spark, pipeline, settings, available_now=False),
-        start_refine(spark, pipeline, load_suite(pipeline, settings), settings, available_now=False),
-    ]
+    ingest = start_ingest(spark, pipeline, settings, available_now=False)
+    # One after the other: Spark waits ten seconds for a Python process, and a busy machine cannot start all in time.
+    while ingest.isActive and not ingest.status["message"].startswith("Waiting for"):
+        time.sleep(0.1)
+    refine = start_refine(spark, pipeline, load_suite(pipeline, settings), settings, available_now=False)
     print(STARTED, flush=True)
-    run_to_end(spark, queries)
+    run_to_end(spark, [ingest, refine])
 
 
 if __name__ == "__main__":

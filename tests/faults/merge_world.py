@@ -72,7 +72,7 @@ class World:
             state_uri=f"{self.folder}/state",
             jars_dir=get_settings().jars_dir,
             kinesis_endpoint_url=self.endpoint,
-            trigger_seconds=0.2,
+            trigger_seconds=0.5,
             max_records_per_batch=self.max_records,
             # Compiled quickly rather than well: a child lives for seconds.
             spark_conf={"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1", "spark.driver.memory": "1g"},
