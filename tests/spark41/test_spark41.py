@@ -79,9 +79,9 @@ def test_available_now_is_one_micro_batch_within_the_limits(python: str, url: st
     assert [len(batch) for batch in batches] == [20]
     stream.resize(3)
     stream.put(10)
-    batches = run(python, stream, tmp_path)
-    # Children after their parents: their part is the next micro-batch's.
-    batches = run(python, stream, tmp_path)
+    # Children after their parents: each generation's part is the next micro-batch's, and 2 become 3 by way of 4.
+    for _ in range(3):
+        batches = run(python, stream, tmp_path)
     assert_each_once_in_order(stream, batches)
 
 
