@@ -135,10 +135,11 @@ def test_several_ranges_at_once_and_the_higher_coverage_stays(
         lake.add(*(sale(n * 10 + d, DAYS[d]) for d in range(4)))
         lake.seal()
     before = lake.served()
+    no_rules = suite()
     ranges = [(DAYS[0], DAYS[2]), (DAYS[1], DAYS[3]), (DAYS[1], DAYS[2]), (DAYS[0], date(2026, 1, 5))]
 
     def run(dates: tuple[date, date]) -> Any:
-        return reprocess(spark, SALES, suite(), lake.settings, *dates, wait_seconds=5, audit=False)
+        return reprocess(spark, SALES, no_rules, lake.settings, *dates, wait_seconds=5, audit=False)
 
     with ThreadPoolExecutor(max_workers=4) as pool:
         done = list(pool.map(run, ranges))
