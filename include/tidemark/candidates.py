@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
+from tidemark.delta import files_of
+
 NO_BATCH = "false"
 """The condition that no ingest_batch fulfils."""
 MAX_INTERVALS = 100
@@ -20,23 +22,6 @@ class Interval(NamedTuple):
 
     low: int
     high: int
-
-
-def files_of(snapshot: DeltaTable) -> pa.Table:
-    """A snapshot's files: path, records, bounds of ingest_batch and ingest_time, partition values (null: unknown)."""
-    files = pa.table(snapshot.get_add_actions(flatten=True))
-    known: dict[str, pa.DataType] = {
-        "min.ingest_batch": pa.int64(),
-        "max.ingest_batch": pa.int64(),
-        "min.ingest_time": pa.timestamp("us", tz="UTC"),
-        "max.ingest_time": pa.timestamp("us", tz="UTC"),
-        "partition.event_date": pa.date32(),
-        "partition.segment": pa.int64(),
-    }
-    for name, kind in known.items():
-        if name not in files.column_names:
-            files = files.append_column(name, pa.nulls(files.num_rows, kind))
-    return files
 
 
 def batches_of_dates(silver: DeltaTable, start: date, end: date, segment: int) -> list[Interval]:

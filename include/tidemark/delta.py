@@ -16,7 +16,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 
 from tidemark.errors import TableError
 from tidemark.settings import Settings
-from tidemark.tables import INGEST_APP, SEALED_APP, SEGMENT_APP, Table, Tables
+from tidemark.tables import INGEST_APP, SEALED_APP, SEGMENT_APP, TIMESTAMP, Table, Tables
 
 NOTHING = -1
 """Position of a table that holds nothing yet, and segment before the first."""
@@ -43,7 +43,8 @@ def create_tables(tables: Tables, settings: Settings) -> None:
     Raises:
         TableError: a column has another type in a table than in the definition; nothing was changed.
     """
-    existing = [(table, open_table(table, settings)) for table in tables if _exists(table, settings)]
+    found = {table.name: open_table(table, settings) for table in tables if _exists(table, settings)}
+    existing = [(table, found[table.name]) for table in tables if table.name in found]
     if problems := [problem for table, snapshot in existing for problem in _conflicts(table, snapshot)]:
         raise TableError(
             f"the definition does not fit the tables that there are: {'; '.join(problems)}. Old files cannot be read "
@@ -54,10 +55,12 @@ def create_tables(tables: Tables, settings: Settings) -> None:
             snapshot.alter.add_columns(gained)
             snapshot.alter.set_table_properties({EVOLVED: "true"}, raise_if_not_exists=False)
     for table in tables:
+        if table.name in found:
+            continue
         DeltaTable.create(
             table.uri,
             table.schema,
-            mode="ignore",
+            mode="ignore",  # another process may be faster
             partition_by=list(table.partition_by),
             configuration=_CONFIGURATION,
             storage_options=settings.storage_options or None,
@@ -103,6 +106,32 @@ def open_table(table: Table, settings: Settings) -> DeltaTable:
         raise TableError(
             f"there is no table at {table.uri}: run `tidemark init` or start the pipeline's streams"
         ) from error
+
+
+_STATED: dict[str, pa.DataType] = {
+    "min.ingest_batch": pa.int64(),
+    "max.ingest_batch": pa.int64(),
+    "min.segment": pa.int64(),
+    "max.segment": pa.int64(),
+    "min.ingest_time": TIMESTAMP,
+    "max.ingest_time": TIMESTAMP,
+    "max.covered_segment": pa.int64(),
+    "max.max_event_time": TIMESTAMP,
+    "partition.event_date": pa.date32(),
+    "partition.segment": pa.int64(),
+}
+
+
+def files_of(snapshot: DeltaTable) -> pa.Table:
+    """A snapshot's files as its log states them: add actions, with bounds of the coordinate and partition values.
+
+    What the log does not state is null: a table without rows, or of other partitions, has no such columns.
+    """
+    files = pa.table(snapshot.get_add_actions(flatten=True))
+    for name, kind in _STATED.items():
+        if name not in files.column_names:
+            files = files.append_column(name, pa.nulls(files.num_rows, kind))
+    return files
 
 
 def position(snapshot: DeltaTable, app_id: str) -> int:

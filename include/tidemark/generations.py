@@ -50,7 +50,7 @@ def fingerprinted(pipeline: Pipeline, suite: Suite) -> dict[str, Any]:
         "key": sorted(pipeline.key),
         "required": sorted(pipeline.required),
         "max_future_seconds": pipeline.max_future.total_seconds(),
-        "timezone": getattr(pipeline, "timezone", "UTC"),
+        "timezone": pipeline.timezone,
         "rules": sorted([rule.name, rule.broken] for rule in suite.rules if rule.action == "quarantine"),
     }
 
@@ -83,9 +83,13 @@ def refuse_incompatible(pipeline: Pipeline, suite: Suite, settings: Settings) ->
         last, text = _last(pipeline, settings)
     except TableError:
         return  # the tables are not there yet
-    before: dict[str, Any] = orjson.loads(text)["rollups"] if last else {}
+    if last is not None:
+        _refuse_redefined(pipeline, orjson.loads(text)["rollups"], fingerprinted(pipeline, suite)["rollups"])
+
+
+def _refuse_redefined(pipeline: Pipeline, before: Mapping[str, Any], rollups: Mapping[str, Any]) -> None:
     problems = []
-    for name, rollup in fingerprinted(pipeline, suite)["rollups"].items():
+    for name, rollup in rollups.items():
         was = before.get(name, rollup)
         problems += [f"rollup {name!r} had other {part}" for part in ("by", "window") if was[part] != rollup[part]]
         problems += [
@@ -108,14 +112,15 @@ def begin_generation(pipeline: Pipeline, suite: Suite, settings: Settings) -> Ge
         DefinitionError: it does not go with what there is (``refuse_incompatible``).
         TableError: it has changed while a micro-batch was half done, which no single definition can finish.
     """
-    refuse_incompatible(pipeline, suite, settings)
-    table = tables_of(pipeline, settings).generations
+    tables = tables_of(pipeline, settings)
+    table = tables.generations
     last, text = _last(pipeline, settings)
-    judged = _text(fingerprinted(pipeline, suite))
+    definition = fingerprinted(pipeline, suite)
+    judged = _text(definition)
     if last is not None and text == judged:
         return last
-    tables = tables_of(pipeline, settings)
     before: dict[str, Any] = orjson.loads(text)["rollups"] if last else {}
+    _refuse_redefined(pipeline, before, definition["rollups"])
     new = {tables.speed[rollup.name].name for rollup in pipeline.rollups if last and rollup.name not in before}
     refined = [table for table in tables.refined if table.name not in new]
     positions = {table.name: position(open_table(table, settings), REFINE_APP) for table in refined}

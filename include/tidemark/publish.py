@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, write_deltalake
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction
 
-from tidemark.delta import NOTHING, open_table, position, retry_conflicts, transactions
+from tidemark.delta import NOTHING, files_of, open_table, position, retry_conflicts, transactions
 from tidemark.errors import CoverageError
 from tidemark.settings import Settings
 from tidemark.tables import Table
@@ -124,12 +123,13 @@ def publish_dates(
         )
     if not chosen:
         return []
-    files = pa.table(snapshot.get_add_actions(flatten=True)).to_pylist()
+    files = files_of(snapshot).to_pylist()
     wanted = set(chosen)
+    by_segment = "segment" in table.partition_by
     removed = [
         _remove(table, file)
         for file in files
-        if file["partition.event_date"] in wanted and file.get("partition.segment", segment) <= segment
+        if file["partition.event_date"] in wanted and (not by_segment or file["partition.segment"] <= segment)
     ]
     added = [file.add() for file in staged if date.fromisoformat(file.partition["event_date"]) in wanted]
     kept = {app: max(version, position(snapshot, app)) for app, version in (versions or {}).items()}
@@ -201,7 +201,7 @@ def replace_files(
     @retry_conflicts
     def commit() -> bool:
         snapshot = open_table(table, settings)
-        files = [f for f in pa.table(snapshot.get_add_actions(flatten=True)).to_pylist() if replaced(f)]
+        files = [file for file in files_of(snapshot).to_pylist() if replaced(file)]
         if {file["path"] for file in files} != set(expected):
             return False
         if counter and position(snapshot, counter[0]) != counter[1]:

@@ -11,12 +11,12 @@ from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
 from tidemark_spark.compact import compact
 from tidemark_spark.fold import fold
-from tidemark_spark.job import run_job, show
+from tidemark_spark.job import PipelineOption, run_job, show
 from tidemark_spark.session import session
 
 
 def main(
-    pipeline: Annotated[str, typer.Option(help="Name of the pipeline.")],
+    pipeline: PipelineOption,
     min_files: Annotated[int, typer.Option(help="Leave tables with fewer files alone.", min=2)] = 8,
     grace: Annotated[str, typer.Option(help="Speed rows younger than this are not folded.")] = "1 hour",
 ) -> None:

@@ -1,23 +1,15 @@
 """spark-submit entry: compares a range with a recomputation from bronze; exit code 1 if a served value drifts."""
 
-from typing import Annotated
-
-import typer
-
 from tidemark.errors import DisagreementError
 from tidemark.quality import load_suite
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
-from tidemark_spark.job import parse_range, run_job, show
+from tidemark_spark.job import FromOption, PipelineOption, ToOption, parse_range, run_job, show
 from tidemark_spark.reconcile import reconcile
 from tidemark_spark.session import session
 
 
-def main(
-    pipeline: Annotated[str, typer.Option(help="Name of the pipeline.")],
-    from_: Annotated[str, typer.Option("--from", help="First event date.")],
-    to: Annotated[str, typer.Option("--to", help="Event date after the last.")],
-) -> None:
+def main(pipeline: PipelineOption, from_: FromOption, to: ToOption) -> None:
     """Reconcile the event dates [from, to) of a pipeline."""
     start, end = parse_range(from_, to)
     settings, definition = get_settings(), get_pipeline(pipeline)

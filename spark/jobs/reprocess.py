@@ -8,13 +8,13 @@ import typer
 from tidemark.quality import load_suite
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
-from tidemark_spark.job import parse_range, run_job, show
+from tidemark_spark.job import PipelineOption, parse_range, run_job, show
 from tidemark_spark.reprocess import reprocess
 from tidemark_spark.session import session
 
 
 def main(
-    pipeline: Annotated[str, typer.Option(help="Name of the pipeline.")],
+    pipeline: PipelineOption,
     from_: Annotated[str | None, typer.Option("--from", help="First event date.")] = None,
     to: Annotated[str | None, typer.Option("--to", help="Event date after the last.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All event dates, after a changed definition.")] = False,

@@ -11,7 +11,7 @@ from tidemark.quality import load_suite
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
 from tidemark.tables import tables_of
-from tidemark_spark.job import run_job
+from tidemark_spark.job import PipelineOption, run_job
 from tidemark_spark.progress import ProgressLog
 from tidemark_spark.session import session
 from tidemark_spark.streams import ensure_local_folder, run_to_end, start_ingest, start_refine
@@ -20,7 +20,7 @@ log = logging.getLogger("tidemark.stream")
 
 
 def main(
-    pipeline: Annotated[str, typer.Option(help="Name of the pipeline.")],
+    pipeline: PipelineOption,
     ingest: Annotated[bool, typer.Option(help="Run the ingest stream.")] = True,
     refine: Annotated[bool, typer.Option(help="Run the refine stream.")] = True,
     available_now: Annotated[bool, typer.Option(help="Stop once everything there is has been read.")] = False,

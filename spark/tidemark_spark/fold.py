@@ -21,9 +21,8 @@ from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from tidemark.candidates import files_of
 from tidemark.definition import Pipeline, Rollup
-from tidemark.delta import NOTHING, open_table, position
+from tidemark.delta import NOTHING, files_of, open_table, position
 from tidemark.publish import claim_folding, coverage, removed_app, replace_files
 from tidemark.settings import Settings
 from tidemark.tables import REFINE_APP, SEALED_APP, tables_of
@@ -74,36 +73,45 @@ def fold(
     """
     done = []
     before = now() - grace
+    bronze = open_table(tables_of(pipeline, settings).bronze, settings)
+    sealed, log = position(bronze, SEALED_APP), files_of(bronze)
     for rollup in pipeline.rollups:
-        folded = _fold(spark, pipeline, rollup, settings, before, min_files)
+        folded = _fold(spark, pipeline, rollup, settings, (sealed, log), before, min_files)
         if folded is not None:
             done.append(folded)
     return done
 
 
-def foldable_through(bronze: DeltaTable, refined: int, before: datetime) -> int:
-    """The highest segment that is sealed, passed by refine and without a row ingested at ``before`` or later."""
-    files = files_of(bronze)
-    young = files.filter(
+def foldable_through(sealed: int, log: pa.Table, refined: int, before: datetime) -> int:
+    """The highest segment that is sealed, passed by refine and without a row ingested at ``before`` or later.
+
+    ``log``: bronze's files.
+    """
+    young = log.filter(
         pc.or_(
-            pc.greater_equal(files["max.ingest_time"], pa.scalar(before)),
-            pc.greater(files["max.ingest_batch"], refined),
+            pc.greater_equal(log["max.ingest_time"], pa.scalar(before)),
+            pc.greater(log["max.ingest_batch"], refined),
         )
     )
-    first = pc.min(_segments(young, "min")).as_py()
-    newest = pc.max(_segments(files, "max")).as_py()
+    first, newest = pc.min(young["min.segment"]).as_py(), pc.max(log["max.segment"]).as_py()
     ended = newest if first is None else first - 1
-    return min(position(bronze, SEALED_APP), NOTHING if ended is None else int(ended))
+    return min(sealed, NOTHING if ended is None else int(ended))
 
 
 def _fold(
-    spark: SparkSession, pipeline: Pipeline, rollup: Rollup, settings: Settings, before: datetime, min_files: int
+    spark: SparkSession,
+    pipeline: Pipeline,
+    rollup: Rollup,
+    settings: Settings,
+    bronze: tuple[int, pa.Table],
+    before: datetime,
+    min_files: int,
 ) -> Folded | None:
     tables = tables_of(pipeline, settings)
     table, batch_table = tables.speed[rollup.name], tables.batch[rollup.name]
     batch = open_table(batch_table, settings)
     speed = open_table(table, settings)
-    through = foldable_through(open_table(tables.bronze, settings), position(speed, REFINE_APP), before)
+    through = foldable_through(*bronze, position(speed, REFINE_APP), before)
     plans = {
         day: plan
         for day, plan in _plans(batch, speed, through, before).items()
@@ -155,7 +163,3 @@ def _merged(
     rows = rows.where(inside).join(F.broadcast(chosen), "event_date")
     rows = rows.where((F.col("segment") > F.col("_covered")) & (F.col("segment") <= F.col("_through")))
     return merge_partials(rows.withColumn("segment", F.col("_through")), pipeline, rollup, ["segment"])
-
-
-def _segments(files: pa.Table, bound: str) -> pa.ChunkedArray:
-    return files[f"{bound}.segment"] if f"{bound}.segment" in files.column_names else pa.nulls(0, pa.int64())

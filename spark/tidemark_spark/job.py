@@ -4,12 +4,17 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from datetime import date
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table as RichTable
 
 from tidemark.errors import TidemarkError
+
+PipelineOption = Annotated[str, typer.Option("--pipeline", help="Name of the pipeline.")]
+FromOption = Annotated[str, typer.Option("--from", help="First event date.")]
+ToOption = Annotated[str, typer.Option("--to", help="Event date after the last.")]
 
 
 def run_job(main: Callable[..., None]) -> None:

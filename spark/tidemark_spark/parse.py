@@ -1,5 +1,7 @@
 """From bronze records to typed events with the reasons why a row is not one. Used by the stream and by the batch."""
 
+from datetime import date
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -34,6 +36,11 @@ def event_date(pipeline: Pipeline) -> Column:
     """The calendar date of the event time in the pipeline's time zone."""
     at = F.col(pipeline.event_time)
     return F.to_date(at if pipeline.timezone == "UTC" else F.from_utc_timestamp(at, pipeline.timezone))
+
+
+def dated(start: date, end: date) -> Column:
+    """Whether a row has an event date in ``[start, end)``."""
+    return (F.col("event_date") >= F.lit(start)) & (F.col("event_date") < F.lit(end))
 
 
 def valid_events(parsed: DataFrame, pipeline: Pipeline) -> DataFrame:

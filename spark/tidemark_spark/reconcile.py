@@ -20,7 +20,7 @@ from tidemark.quality import Suite
 from tidemark.serving import Snapshot, pin
 from tidemark.settings import Settings
 from tidemark.tables import tables_of
-from tidemark_spark.parse import parse, valid_events
+from tidemark_spark.parse import dated, parse, valid_events
 from tidemark_spark.reprocess import deduplicate
 from tidemark_spark.rollups import merge_partials, partial_aggregates
 
@@ -72,7 +72,7 @@ def reconcile(
     snapshots = {rollup.name: pin(pipeline, rollup, settings) for rollup in pipeline.rollups}
     positions = [snapshot.position for snapshot in snapshots.values()]
     truth = _events(spark, pipeline, suite, settings, start, end, max(positions)).persist()
-    silver = spark.read.format("delta").load(tables.silver.uri).where(_inside(start, end))
+    silver = spark.read.format("delta").load(tables.silver.uri).where(dated(start, end))
     total = Reconciled(min(positions), truth.count(), 0, 0, 0, 0, [])
     say(f"{pipeline.name}: {total.events:,} events of [{start}, {end}) in bronze through ingest_batch {total.position}")
     try:
@@ -99,7 +99,7 @@ def _events(
     since = datetime.combine(start, datetime.min.time()) - pipeline.max_future - timedelta(days=1)
     bronze = spark.read.format("delta").load(tables_of(pipeline, settings).bronze.uri)
     read = bronze.where((F.col("ingest_date") >= since.date()) & (F.col("ingest_batch") <= through))
-    return deduplicate(valid_events(parse(read, pipeline, suite), pipeline), pipeline).where(_inside(start, end))
+    return deduplicate(valid_events(parse(read, pipeline, suite), pipeline), pipeline).where(dated(start, end))
 
 
 class _Comparison:
@@ -123,7 +123,7 @@ class _Comparison:
         self._truth = truth.where(F.col("ingest_batch") <= snapshot.position)
         self._silver = silver.where(F.col("ingest_batch") <= snapshot.position)
         self._days = days_between(start, end)
-        self._inside = _inside(start, end)
+        self._inside = dated(start, end)
         self._keys = [*rollup.by, "pane_start", "event_date"]
         self._lacking = snapshot.lacking()
 
@@ -221,10 +221,6 @@ class _Comparison:
 
     def _read(self, snapshot: Any) -> DataFrame:
         return self._spark.read.format("delta").option("versionAsOf", snapshot.version()).load(snapshot.table_uri)
-
-
-def _inside(start: date, end: date) -> Column:
-    return (F.col("event_date") >= F.lit(start)) & (F.col("event_date") < F.lit(end))
 
 
 def _text(value: object) -> str:

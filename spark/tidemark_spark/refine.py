@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from tidemark.definition import Pipeline, Rollup
-from tidemark.delta import NOTHING, OnceWriter, open_table, position
+from tidemark.delta import NOTHING, OnceWriter, files_of, open_table, position
 from tidemark.publish import add_files
 from tidemark.quality import Suite
 from tidemark.settings import Settings
@@ -55,7 +55,7 @@ def starting_position(pipeline: Pipeline, settings: Settings) -> int:
     lowest = min(OnceWriter(table, settings).position() for table in tables.refined)
     if lowest == NOTHING:
         return NOTHING
-    files = pa.table(open_table(tables.bronze, settings).get_add_actions(flatten=True))
+    files = files_of(open_table(tables.bronze, settings))
     done = files.filter(pc.less_equal(files["min.ingest_batch"], lowest))
     newest = pc.max(done["max.ingest_time"]).as_py()
     recent = done.filter(pc.greater_equal(done["max.ingest_time"], pa.scalar(newest - pipeline.deduplication_horizon)))

@@ -8,15 +8,15 @@ in neither, also if the run dies between, and the run after it finds the same to
 from datetime import date
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from tidemark.delta import open_table, position
+from tidemark.delta import files_of, open_table, position
 from tidemark.errors import CoverageError, TableError
 from tidemark.publish import replace_files
 from tidemark.settings import Settings
 from tidemark.tables import QUARANTINE_SCHEMA, REJUDGE_APP, Table
+from tidemark_spark.parse import dated
 from tidemark_spark.staging import stage
 
 RECORD = ["stream", "shard_id", "sequence_number", "sub_sequence_number"]
@@ -38,7 +38,7 @@ def refuse_moves(parsed: DataFrame, was: DataFrame, start: date, end: date) -> N
         CoverageError: some have; the message names their dates and the remedy.
     """
     moved = (
-        parsed.where((F.size("reasons") == 0) & ((F.col("event_date") < start) | (F.col("event_date") >= end)))
+        parsed.where((F.size("reasons") == 0) & ~dated(start, end))
         .join(was.select(RECORD), RECORD, "left_semi")
         .groupBy("event_date")
         .count()
@@ -84,7 +84,7 @@ def release_recovered(spark: SparkSession, recovered: DataFrame, quarantine: Tab
     for _ in range(_ATTEMPTS):
         snapshot = open_table(quarantine, settings)
         counter = (REJUDGE_APP, position(snapshot, REJUDGE_APP))
-        files = [f["path"] for f in pa.table(snapshot.get_add_actions(flatten=True)).to_pylist() if inside(f)]
+        files = [file["path"] for file in files_of(snapshot).to_pylist() if inside(file)]
         held = spark.read.format("delta").option("versionAsOf", snapshot.version()).load(quarantine.uri)
         chosen = spark.createDataFrame(list(partitions), "ingest_date DATE, segment BIGINT")
         of_partitions = held.join(F.broadcast(chosen), ["ingest_date", "segment"], "left_semi")

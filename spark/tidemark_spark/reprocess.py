@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from functools import cached_property
 from typing import NamedTuple
 
 import pyarrow.compute as pc
@@ -16,16 +17,16 @@ from pyspark.sql import Column, DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
 from tenacity import RetryError, retry, retry_if_result, stop_after_delay, wait_fixed
 
-from tidemark.candidates import NO_BATCH, Interval, batches_of_dates, condition, files_of, look_back, merged
+from tidemark.candidates import NO_BATCH, Interval, batches_of_dates, condition, look_back, merged
 from tidemark.definition import Pipeline, Rollup
-from tidemark.delta import Sealed, open_table, position, seal
+from tidemark.delta import Sealed, files_of, open_table, position, seal
 from tidemark.errors import CoverageError, QualityGateError
 from tidemark.generations import Generation, current_generation
 from tidemark.publish import days_between, generation_app, publish_dates
 from tidemark.quality import Suite
 from tidemark.settings import Settings
-from tidemark.tables import BATCH_APP, REFINE_APP, Tables, batch_schema, tables_of
-from tidemark_spark.parse import parse, valid_events
+from tidemark.tables import BATCH_APP, REFINE_APP, Tables, tables_of
+from tidemark_spark.parse import dated, parse, valid_events
 from tidemark_spark.rejudge import RECORD, Rejudged, quarantine_newly_broken, refuse_moves, release_recovered
 from tidemark_spark.rollups import partial_aggregates
 from tidemark_spark.staging import Staged, stage
@@ -174,7 +175,10 @@ class _Slice:
         self._condition = "true" if self.everything else condition(self._candidates())
         bronze = spark.read.format("delta").load(self._tables.bronze.uri)
         self._records = bronze.where((F.col("segment") <= segment) & F.expr(self._condition))
-        self._parsed = parse(self._records, pipeline, suite)
+
+    @cached_property
+    def _parsed(self) -> DataFrame:
+        return parse(self._records, self._pipeline, self._suite)
 
     def stage_silver(self) -> Staged:
         """The range's events, each once, as rows of silver.
@@ -200,11 +204,10 @@ class _Slice:
         Raises:
             QualityGateError: it breaks a critical expectation.
         """
-        rows = staged.read(self._spark, self._spark.read.format("delta").load(self._tables.silver.uri))
         if not staged.files and self._was().isEmpty():
             say("no event in the range, before or after: there is nothing to check")
             return
-        checked = validate(rows, self._suite)
+        checked = validate(self._rows(staged), self._suite)
         say(f"suite {self._suite.name}: {sum(c.success for c in checked)} of {len(checked)} expectations hold")
         if critical := critical_failures(checked):
             raise QualityGateError(f"nothing was published of {self.name}, as the staged slice breaks: {critical}")
@@ -221,17 +224,10 @@ class _Slice:
 
     def stage_batch(self, staged: Staged, rollup: Rollup, days: list[date], through: int) -> Staged:
         """Partial aggregates of the slice, and one marker row a date that states its coverage."""
-        table = self._tables.batch[rollup.name]
-        schema = batch_schema(self._pipeline, rollup)
-        events = staged.read(self._spark, self._spark.read.format("delta").load(self._tables.silver.uri))
-        partials = partial_aggregates(events, self._pipeline, rollup, []).withColumn("covered_segment", self._stamp())
-        blank = [F.lit(None).alias(name) for name in schema.names if name not in ("event_date", "ingest_batch")]
-        markers = self._spark.createDataFrame([(day,) for day in days], "event_date DATE").select(
-            "event_date", F.lit(through).cast("bigint").alias("ingest_batch"), *blank
-        )
-        markers = markers.withColumn("covered_segment", self._stamp())
-        rows = partials.select(*schema.names).unionByName(markers.select(*schema.names))
-        return stage(rows, table, self._settings)
+        partials = partial_aggregates(self._rows(staged), self._pipeline, rollup, [])
+        markers = self._spark.createDataFrame([(day, through) for day in days], "event_date DATE, ingest_batch BIGINT")
+        rows = partials.unionByName(markers, allowMissingColumns=True).withColumn("covered_segment", self._stamp())
+        return stage(rows, self._tables.batch[rollup.name], self._settings)
 
     def quarantine_newly_broken(self) -> int:
         """Put the range's records that are events no more into quarantine."""
@@ -261,14 +257,16 @@ class _Slice:
             *RECORD, "ingest_batch", "ingest_date", "segment"
         )
 
+    def _rows(self, staged: Staged) -> DataFrame:
+        return staged.read(self._spark, self._spark.read.format("delta").load(self._tables.silver.uri))
+
     def _was(self) -> DataFrame:
         """Silver's rows of the range before this run."""
         silver = self._spark.read.format("delta").option("versionAsOf", self._silver.version())
         return silver.load(self._tables.silver.uri).where(self._inside() & (F.col("segment") <= self._segment))
 
     def _inside(self) -> Column:
-        day = F.col("event_date")
-        return F.lit(True) if self.everything else (day >= F.lit(self._start)) & (day < F.lit(self._end))
+        return F.lit(True) if self.everything else dated(self._start, self._end)
 
     def _stamp(self) -> Column:
         return F.lit(self._segment).cast("bigint")

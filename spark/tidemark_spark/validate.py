@@ -3,7 +3,6 @@
 import importlib
 import os
 import threading
-from datetime import date
 from typing import NamedTuple
 
 from pyspark.sql import DataFrame
@@ -79,11 +78,6 @@ def critical_failures(checked: list[Checked]) -> str:
         for c in checked
         if not c.success and c.severity == "critical"
     )
-
-
-def between(silver: DataFrame, start: date, end: date) -> DataFrame:
-    """Silver rows of the event dates in ``[start, end)``."""
-    return silver.where(f"event_date >= DATE'{start}' AND event_date < DATE'{end}'")
 
 
 def _exceptions(info: object) -> list[dict[str, object]]:

@@ -41,8 +41,9 @@ def create_view(
         connection.register(source, _dataset(table, files))
         text = f"SELECT * FROM {source}"
     else:
-        text = _parquet(table, schema, paths)
-        if table.metadata().configuration.get(EVOLVED):
+        evolved = EVOLVED in table.metadata().configuration
+        text = _parquet(table, schema, paths, by_name=evolved)
+        if evolved:
             # Files from before a column was added lack it.
             connection.register(source, schema.empty_table())
             text = f"SELECT * FROM ({text}) UNION ALL BY NAME SELECT * FROM {source}"
@@ -50,14 +51,13 @@ def create_view(
     connection.execute(f"CREATE OR REPLACE {kind} {name} AS {text}")
 
 
-def _parquet(table: DeltaTable, schema: pa.Schema, paths: Collection[str]) -> str:
+def _parquet(table: DeltaTable, schema: pa.Schema, paths: Collection[str], *, by_name: bool) -> str:
     names = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-    evolved = bool(table.metadata().configuration.get(EVOLVED))
     partitions = {name: schema.field(name).type for name in table.metadata().partition_columns}
     types = ", ".join(f"{name}: {'DATE' if pa.types.is_date(kind) else 'BIGINT'}" for name, kind in partitions.items())
     options = f", hive_partitioning = true, hive_types = {{{types}}}" if partitions else ", hive_partitioning = false"
-    by_name = ", union_by_name = true" if evolved else ""
-    return f"SELECT {'*' if evolved else _columns(schema)} FROM read_parquet([{names}]{options}{by_name})"
+    options += ", union_by_name = true" if by_name else ""
+    return f"SELECT {'*' if by_name else _columns(schema)} FROM read_parquet([{names}]{options})"
 
 
 def _columns(schema: pa.Schema) -> str:

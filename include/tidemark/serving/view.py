@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import duckdb
@@ -11,7 +11,7 @@ from deltalake import DeltaTable
 
 from tidemark.definition import Pipeline, Rollup, Window
 from tidemark.definition.measures import Dialect
-from tidemark.delta import EVOLVED, NOTHING, open_table, position
+from tidemark.delta import EVOLVED, NOTHING, files_of, open_table, position
 from tidemark.generations import Added, added_measures
 from tidemark.publish import covered_app
 from tidemark.serving.scan import create_view
@@ -38,10 +38,17 @@ class Snapshot:
 
     def lacking(self) -> dict[str, set[date]]:
         """By measure, the event dates that cannot tell it until they are reprocessed."""
-        if not self.added:
-            return {}
-        coverage = _Files(self.batch).coverage()
-        return {one.measure: one.lacking(coverage) for one in self.added}
+        return {one.measure: one.lacking(self.batch_files.coverage) for one in self.added}
+
+    @cached_property
+    def batch_files(self) -> "Files":
+        """The batch table's files."""
+        return Files(self.batch)
+
+    @cached_property
+    def speed_files(self) -> "Files":
+        """The speed table's files."""
+        return Files(self.speed)
 
     @property
     def position(self) -> int:
@@ -98,8 +105,7 @@ def answer(
     can hold their events are read, so the cost follows the question and not the history. Of sessions all are read.
     A measure that was added has no value in windows with events from before, until their dates are reprocessed.
     """
-    batch, speed = _Files(snapshot.batch), _Files(snapshot.speed)
-    coverage = batch.coverage()
+    batch, speed, coverage = snapshot.batch_files, snapshot.speed_files, snapshot.batch_files.coverage
     uncovered = [
         file for file in speed.rows if file["partition.segment"] > coverage.get(file["partition.event_date"], -1)
     ]
@@ -127,20 +133,20 @@ def answer(
         return cursor.sql(f"{asked} ORDER BY {order}", params=bounds).to_arrow_table()
 
 
-class _Files:
+class Files:
     """The files of a snapshot of a batch or speed table, by what its log says of them."""
 
     def __init__(self, table: DeltaTable) -> None:
         self._table = table
-        actions = pa.table(table.get_add_actions(flatten=True))
-        kept = ("path", "partition.event_date", "partition.segment", "max.covered_segment", "max.max_event_time")
-        self.rows = actions.select([name for name in kept if name in actions.column_names]).to_pylist()
+        kept = ["path", "partition.event_date", "partition.segment", "max.covered_segment", "max.max_event_time"]
+        self.rows = files_of(table).select(kept).to_pylist()
 
+    @cached_property
     def coverage(self) -> dict[date, int]:
         """The segment through which each date is covered; every row of a date states it, so statistics suffice."""
         covered: dict[date, int] = {}
         for file in self.rows:
-            day, segment = file["partition.event_date"], file.get("max.covered_segment")
+            day, segment = file["partition.event_date"], file["max.covered_segment"]
             # Statistics reach as far as the first 32 columns.
             segment = position(self._table, covered_app(day)) if segment is None else segment
             covered[day] = max(covered.get(day, NOTHING), segment)
@@ -148,7 +154,7 @@ class _Files:
 
     def newest_event(self, cursor: duckdb.DuckDBPyConnection) -> datetime | None:
         """The newest event time of all dates, whichever are asked for: the watermark is that of the log."""
-        bounds = {file["path"]: file.get("max.max_event_time") for file in self.rows}
+        bounds = {file["path"]: file["max.max_event_time"] for file in self.rows}
         if not bounds:
             return None
         # Spark's statistics are cut to milliseconds: what lies within one of the highest is looked up.
