@@ -12,13 +12,7 @@ whole, divided by the user records inside.
 import base64
 import hashlib
 import json
-import os
 import random
-import socketserver
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -26,6 +20,7 @@ import boto3
 import typer
 from botocore.session import get_session
 from pyspark.sql.pandas.types import to_arrow_schema
+from side_by_side import CannedHandler, canned_server, interleaved, serve, summary
 
 from pyspark_kinesis.client import KinesisClient
 from pyspark_kinesis.kpl import MAGIC
@@ -81,31 +76,13 @@ def page(records: int, size: int, aggregated: int) -> bytes:
     return (head + ",".join(parts) + "]}").encode()
 
 
-class _Handler(socketserver.StreamRequestHandler):
+class _Handler(CannedHandler):
     """Answers any request with the page that its iterator names."""
 
-    disable_nagle_algorithm = True
     pages: dict[str, bytes]
 
-    def handle(self) -> None:
-        while self.rfile.readline():
-            length = 0
-            while (line := self.rfile.readline().lower()) not in (b"\r\n", b""):
-                if line.startswith(b"content-length:"):
-                    length = int(line.partition(b":")[2])
-            answer = self.pages[json.loads(self.rfile.read(length))["ShardIterator"]]
-            head = (
-                f"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: {len(answer)}\r\n\r\n"
-            )
-            self.wfile.write(head.encode() + answer)
-
-
-def serve() -> None:
-    _Handler.pages = {f"{n}/{size}/{inner}": page(n, size, inner) for n, size, inner in CASES.values()}
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Handler) as server:
-        server.daemon_threads = True
-        print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)
-        server.serve_forever()
+    def answer(self, body: bytes) -> bytes:
+        return self.pages[json.loads(body)["ShardIterator"]]
 
 
 def boto3_client(url: str, *, raw_timestamps: bool) -> Any:
@@ -136,41 +113,18 @@ def own_loop(client: KinesisClient, iterator: str, pages: int) -> int:
     return number
 
 
-def measured(loop: Callable[[], int], records: int) -> tuple[float, float]:
-    """(seconds, CPU seconds) a record."""
-    started, cpu = time.perf_counter(), time.process_time()
-    loop()
-    return (time.perf_counter() - started) / records, (time.process_time() - cpu) / records
-
-
 def compare(url: str, case: tuple[int, int, int], rounds: int, pages: int) -> dict[str, Any]:
     """Medians over interleaved rounds; the ratios are boto3's time over ours, of the same round."""
     count, size, inner = case
-    iterator, records = f"{count}/{size}/{inner}", count * max(1, inner) * pages
+    iterator, each = f"{count}/{size}/{inner}", max(1, inner)
     plain, raw = (boto3_client(url, raw_timestamps=flag) for flag in (False, True))
     own = KinesisClient(REGION, url)
     loops: dict[str, Callable[[], int]] = {
-        "boto3": lambda: boto3_loop(plain, iterator, pages),
-        "boto3_raw_timestamps": lambda: boto3_loop(raw, iterator, pages),
+        "boto3": lambda: boto3_loop(plain, iterator, pages) * each,
+        "boto3_raw_timestamps": lambda: boto3_loop(raw, iterator, pages) * each,
         "fetch_to_arrow": lambda: own_loop(own, iterator, pages),
     }
-    assert loops["boto3"]() * max(1, inner) == loops["fetch_to_arrow"]() == records
-    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in loops}
-    for _ in range(rounds):
-        for name, loop in loops.items():
-            samples[name].append(measured(loop, records))
-    result: dict[str, Any] = {
-        name: {
-            "records_per_second": round(1 / statistics.median(seconds for seconds, _ in values)),
-            "cpu_us_per_record": round(statistics.median(cpu for _, cpu in values) * 1e6, 2),
-        }
-        for name, values in samples.items()
-    }
-    for index, name in enumerate(("times_records_per_second", "times_less_cpu")):
-        pairs = zip(samples["boto3"], samples["fetch_to_arrow"], strict=True)
-        ratios = sorted(theirs[index] / ours[index] for theirs, ours in pairs)
-        result[name] = {"median": round(statistics.median(ratios), 2), "least": round(ratios[0], 2)}
-    return result
+    return summary(interleaved(loops, count * each * pages, rounds), "boto3")
 
 
 def main(
@@ -181,26 +135,15 @@ def main(
 ) -> None:
     """Measure, and print one JSON object."""
     if canned:
-        serve()
+        _Handler.pages = {f"{n}/{size}/{inner}": page(n, size, inner) for n, size, inner in CASES.values()}
+        serve(_Handler)
         return
-    os.environ.setdefault("AWS_ACCESS_KEY_ID", "bench")
-    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "bench")
-    command = [sys.executable, __file__, "--canned"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            url = server.stdout.readline().strip()
-            cores = sorted(os.sched_getaffinity(0))
-            # The server has the other core, where there is one, for the time of the run.
-            os.sched_setaffinity(server.pid, set(cores[1:]) or set(cores))
-            os.sched_setaffinity(0, {cores[0]})
-            result = {
-                name: compare(url, case, rounds, max(1, pages * 10_000 // (case[0] * max(1, case[2]))))
-                for name, case in CASES.items()
-                if only in name
-            }
-        finally:
-            server.terminate()
+    with canned_server(__file__) as url:
+        result = {
+            name: compare(url, case, rounds, max(1, pages * 10_000 // (case[0] * max(1, case[2]))))
+            for name, case in CASES.items()
+            if only in name
+        }
     print(json.dumps(result, indent=2))
 
 

@@ -10,11 +10,6 @@ median counts. CPU is the writer's process alone.
 """
 
 import json
-import os
-import socketserver
-import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -22,8 +17,9 @@ from typing import Annotated, Any
 import boto3
 import pyarrow as pa
 import typer
-from bench_kinesis_decode import REGION, event, measured
+from bench_kinesis_decode import REGION, event
 from pyspark.sql.types import BinaryType, StringType, StructField, StructType
+from side_by_side import CannedHandler, canned_server, interleaved, serve, summary
 
 from pyspark_kinesis.client import KinesisClient
 from pyspark_kinesis.put_options import parse_put
@@ -39,32 +35,15 @@ CASES = {
 _BATCH_ROWS = 10_000
 
 
-class _Handler(socketserver.StreamRequestHandler):
+class _Handler(CannedHandler):
     """Answers each call for as many records as it has, after as many milliseconds as its stream's name says."""
 
-    disable_nagle_algorithm = True
-
-    def handle(self) -> None:
-        while self.rfile.readline():
-            length = 0
-            while (line := self.rfile.readline().lower()) not in (b"\r\n", b""):
-                if line.startswith(b"content-length:"):
-                    length = int(line.partition(b":")[2])
-            body = self.rfile.read(length)
-            name = body.partition(b"after-")[2]
-            time.sleep(int(name[: name.index(b'"')]) / 1000)
-            stored = b'{"SequenceNumber":"%d","ShardId":"shardId-000000000000"}' % (2**185 + length)
-            records = b",".join([stored] * body.count(b'"PartitionKey"'))
-            answer = b'{"EncryptionType":"NONE","FailedRecordCount":0,"Records":[%b]}' % records
-            head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: %d\r\n\r\n"
-            self.wfile.write(head % len(answer) + answer)
-
-
-def serve() -> None:
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Handler) as server:
-        server.daemon_threads = True
-        print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)
-        server.serve_forever()
+    def answer(self, body: bytes) -> bytes:
+        name = body.partition(b"after-")[2]
+        time.sleep(int(name[: name.index(b'"')]) / 1000)
+        stored = b'{"SequenceNumber":"%d","ShardId":"shardId-000000000000"}' % (2**185 + len(body))
+        records = b",".join([stored] * body.count(b'"PartitionKey"'))
+        return b'{"EncryptionType":"NONE","FailedRecordCount":0,"Records":[%b]}' % records
 
 
 def boto3_loop(client: Any, stream: str, values: list[bytes], keys: list[str]) -> int:
@@ -99,22 +78,7 @@ def compare(url: str, case: tuple[int, int, int], rounds: int) -> dict[str, Any]
         "putter_1_in_flight": lambda: own_loop(own, stream, batches, 1),
         "putter_4_in_flight": lambda: own_loop(own, stream, batches, 4),
     }
-    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in loops}
-    for name, loop in loops.items():
-        assert loop() == records, name
-    for _ in range(rounds):
-        for name, loop in loops.items():
-            samples[name].append(measured(loop, records))
-    result: dict[str, Any] = {}
-    for name, taken in samples.items():
-        result[name] = {
-            "records_per_second": round(1 / statistics.median(seconds for seconds, _ in taken)),
-            "cpu_us_per_record": round(statistics.median(cpu for _, cpu in taken) * 1e6, 2),
-        }
-        for index, ratio in enumerate(("times_records_per_second", "times_less_cpu") if name != "boto3" else ()):
-            ratios = sorted(their[index] / our[index] for their, our in zip(samples["boto3"], taken, strict=True))
-            result[name][ratio] = {"median": round(statistics.median(ratios), 2), "least": round(ratios[0], 2)}
-    return result
+    return summary(interleaved(loops, records, rounds), "boto3")
 
 
 def main(
@@ -124,21 +88,10 @@ def main(
 ) -> None:
     """Measure, and print one JSON object."""
     if canned:
-        serve()
+        serve(_Handler)
         return
-    os.environ.setdefault("AWS_ACCESS_KEY_ID", "bench")
-    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "bench")
-    with subprocess.Popen([sys.executable, __file__, "--canned"], stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            url = server.stdout.readline().strip()
-            cores = sorted(os.sched_getaffinity(0))
-            # The server has the other core, where there is one, for the time of the run.
-            os.sched_setaffinity(server.pid, set(cores[1:]) or set(cores))
-            os.sched_setaffinity(0, {cores[0]})
-            result = {name: compare(url, case, rounds) for name, case in CASES.items() if only in name}
-        finally:
-            server.terminate()
+    with canned_server(__file__) as url:
+        result = {name: compare(url, case, rounds) for name, case in CASES.items() if only in name}
     print(json.dumps(result, indent=2))
 
 

@@ -72,7 +72,7 @@ class FaultyLedger(Ledger):
         if taken(self.folder, "ledger refuses"):
             raise OSError("No space left on device")
         if taken(self.folder, "ledger is slow"):
-            time.sleep(2)
+            time.sleep(2)  # the fault itself, not a wait for something
         recorded = super().record(*arguments)
         if taken(self.folder, "ledger's answer is lost"):
             raise OSError("Connection reset by peer")

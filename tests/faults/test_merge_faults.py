@@ -15,4 +15,7 @@ def test_every_answer_is_that_of_a_prefix_under_a_seeded_attack(tmp_path: Path) 
     schedule = Schedule(SEED, tmp_path / "schedule", reconciles=False)
     violation = schedule.run(draw(SEED, STEPS), limit_seconds=BEGIN_STEPS_SECONDS)
     assert violation is None, f"{violation}; {schedule.tally}"
-    assert schedule.tally.by_reader.keys() >= {"quick", "slow", "silver", "spark"}
+    tally = schedule.tally
+    assert tally.kills, f"nothing was killed: {tally}"
+    assert tally.operations.get("reprocess"), f"no reprocess was done: {tally}"
+    assert tally.by_reader.keys() >= {"quick", "slow", "silver", "spark"}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from kinesis_emulator import running_emulator
+from pyspark_kinesis.client import KinesisClient
 
 os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
 os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
@@ -15,3 +16,8 @@ os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
 def kinesis_url() -> Iterator[str]:
     with running_emulator(arguments=("--create-milliseconds", "0")) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def client(kinesis_url: str) -> KinesisClient:
+    return KinesisClient("us-east-1", kinesis_url)
