@@ -23,11 +23,17 @@ def parse(bronze: DataFrame, pipeline: Pipeline, suite: Suite) -> DataFrame:
     raw_schema = ", ".join([*(f"`{c.name}` STRING" for c in columns), "_corrupt STRING"])
     text = "CASE WHEN is_valid_utf8(CAST(data AS STRING)) THEN CAST(data AS STRING) END"
     raw = f"from_json(_text, '{raw_schema}', map('mode', 'PERMISSIVE', 'columnNameOfCorruptRecord', '_corrupt'))"
-    typed = [F.expr(f"try_cast(_raw.`{c.name}` AS {c.type.sql})").alias(c.name) for c in columns]
-    read = bronze.withColumn("_text", F.expr(text)).withColumn("_raw", F.expr(raw)).select("*", *typed)
+    typed = ", ".join(f"try_cast(_raw.`{c.name}` AS {c.type.sql}) AS `{c.name}`" for c in columns)
+    # Spark moves a filter below a projection, and evaluates there again each expression that the filter names: JSON
+    # would be parsed once a reason. It moves none below a generator.
+    read = (
+        bronze.withColumn("_text", F.expr(text))
+        .withColumn("_raw", F.expr(raw))
+        .select("*", F.expr(f"inline(array(struct({typed})))"))
+    )
     return (
         read.withColumn("event_date", event_date(pipeline))
-        .withColumn("reasons", F.array_compact(F.array(*_reasons(pipeline, suite))))
+        .withColumn("reasons", F.array_remove(F.array(*_reasons(pipeline, suite)), ""))
         .drop("_text", "_raw")
     )
 
@@ -59,8 +65,10 @@ def record_key() -> Column:
 
 
 def _reasons(pipeline: Pipeline, suite: Suite) -> list[Column]:
+    """Of each reason, its name where it applies, and an empty text elsewhere."""
+
     def reason(name: str, when: str) -> Column:
-        return F.when(F.expr(when), F.lit(name))
+        return F.when(F.expr(when), F.lit(name)).otherwise("")
 
     parsed = "(_raw IS NOT NULL AND _raw._corrupt IS NULL)"
     reasons = [
