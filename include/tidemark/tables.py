@@ -72,9 +72,13 @@ REFINE_LOG_SCHEMA = pa.schema(
         ("duplicates", pa.int64()),
         ("ingest_time", TIMESTAMP),
         ("refine_time", TIMESTAMP),
+        ("warnings", pa.list_(pa.struct([("expectation", pa.string()), ("rows", pa.int64())]))),
     ]
 )
-"""One row an ingest_batch: the account of what became of its records."""
+"""One row an ingest_batch: the account of what became of its records.
+
+``warnings``: of the rows that went to silver, how many broke each expectation whose action is ``warn``; null: none did.
+"""
 GENERATIONS_SCHEMA = pa.schema(
     [
         ("generation", pa.int64()),

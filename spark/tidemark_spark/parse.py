@@ -7,7 +7,8 @@ from pyspark.sql import functions as F
 
 from tidemark.definition import Pipeline
 from tidemark.definition.schema import FLOATS
-from tidemark.quality import Suite
+from tidemark.quality import Action, Suite
+from tidemark.quality.suite import EXPECTATION
 from tidemark.tables import silver_schema
 
 _LARGEST_SUMMABLE = "1e18D"
@@ -17,7 +18,8 @@ def parse(bronze: DataFrame, pipeline: Pipeline, suite: Suite) -> DataFrame:
     """Bronze rows with the definition's typed columns, ``event_date`` and ``reasons`` (empty for a valid event).
 
     A field is read as text and cast, so a number in quotes is a number; a value that does not cast is ``wrong_type``,
-    an absent or null one of a required column is ``missing``. Row for row; nothing is dropped.
+    an absent or null one of a required column is ``missing``. Row for row; nothing is dropped. ``_warned`` and
+    ``_failed`` name the expectations with these actions that a row breaks; a row with reasons has the former in these.
     """
     columns = list(pipeline.events)
     raw_schema = ", ".join([*(f"`{c.name}` STRING" for c in columns), "_corrupt STRING"])
@@ -33,7 +35,10 @@ def parse(bronze: DataFrame, pipeline: Pipeline, suite: Suite) -> DataFrame:
     )
     return (
         read.withColumn("event_date", event_date(pipeline))
-        .withColumn("reasons", F.array_remove(F.array(*_reasons(pipeline, suite)), ""))
+        .withColumn("reasons", _named(_reasons(pipeline, suite)))
+        .withColumn("_warned", _named(_broken(suite, "warn")))
+        .withColumn("_failed", _named(_broken(suite, "fail")))
+        .withColumn("reasons", _all_broken(suite))
         .drop("_text", "_raw")
     )
 
@@ -64,13 +69,35 @@ def record_key() -> Column:
     return F.unhex(F.sha2(F.concat_ws("/", "stream", "shard_id", "sequence_number", "sub_sequence_number"), 256))
 
 
+_PARSED = "(_raw IS NOT NULL AND _raw._corrupt IS NULL)"
+
+
+def _named(reasons: list[Column]) -> Column:
+    return F.array_remove(F.array(*reasons), "") if reasons else F.expr("CAST(array() AS ARRAY<STRING>)")
+
+
+def _all_broken(suite: Suite) -> Column:
+    if not suite.with_action("warn"):
+        return F.col("reasons")
+    # A row that is quarantined names all that it broke.
+    return F.when(F.size("reasons") > 0, F.concat("reasons", "_warned")).otherwise(F.col("reasons"))
+
+
+def _broken(suite: Suite, action: Action) -> list[Column]:
+    # A row that is no event at all breaks no expectation: its reason is that it did not parse.
+    return [
+        F.when(F.expr(f"{_PARSED} AND {rule.broken}"), F.lit(f"{EXPECTATION}{rule.name}")).otherwise("")
+        for rule in suite.with_action(action)
+    ]
+
+
 def _reasons(pipeline: Pipeline, suite: Suite) -> list[Column]:
     """Of each reason, its name where it applies, and an empty text elsewhere."""
 
     def reason(name: str, when: str) -> Column:
         return F.when(F.expr(when), F.lit(name)).otherwise("")
 
-    parsed = "(_raw IS NOT NULL AND _raw._corrupt IS NULL)"
+    parsed = _PARSED
     reasons = [
         reason("not_utf8", "_text IS NULL"),
         reason("unparseable_json", "_text IS NOT NULL AND (_raw._corrupt IS NOT NULL OR _raw IS NULL)"),
@@ -88,10 +115,4 @@ def _reasons(pipeline: Pipeline, suite: Suite) -> list[Column]:
     ahead = int(pipeline.max_future.total_seconds())
     limit = f"approximate_arrival_timestamp + INTERVAL '{ahead}' SECOND"
     reasons.append(reason("event_time_in_future", f"`{pipeline.event_time}` > {limit}"))
-    # A row that is no event at all breaks no expectation: its reason is that it did not parse.
-    reasons += [
-        reason(f"expectation:{rule.name}", f"{parsed} AND {rule.broken}")
-        for rule in suite.rules
-        if rule.action == "quarantine"
-    ]
-    return reasons
+    return reasons + _broken(suite, "quarantine")

@@ -8,6 +8,7 @@ horizon of ingest time; ingest time never goes back along the log, so that its w
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +21,7 @@ from tidemark.publish import add_files
 from tidemark.quality import Suite
 from tidemark.settings import Settings
 from tidemark.tables import QUARANTINE_SCHEMA, REFINE_APP, REFINE_LOG_SCHEMA, silver_schema, speed_schema, tables_of
+from tidemark_spark.actions import broken_counts, refuse_failed, warnings_by_batch
 from tidemark_spark.bronze_log import BRONZE_LOG_FORMAT, BronzeLogSource
 from tidemark_spark.parse import event_key, parse, record_key
 from tidemark_spark.progress import Steps, say
@@ -123,6 +125,8 @@ class RefineSink:
         through = pc.max(rows["ingest_batch"]).as_py()
         if through is None:
             return
+        # Before anything is written. What silver holds already was judged when it came.
+        refuse_failed(rows.filter(pc.greater(rows["ingest_batch"], self._silver.position())), self._pipeline)
         marker = pc.is_valid(rows["records"])
         broken = pc.greater(pc.list_value_length(rows["reasons"]), 0)
         silver = rows.filter(pc.and_(pc.invert(marker), pc.invert(broken)))
@@ -139,7 +143,9 @@ class RefineSink:
         # Silver last: its position says that the others are done.
         with steps.step("commit_silver"):
             self._append(self._silver, silver.select(silver_schema(self._pipeline).names), through)
-        counts = {"silver": silver.num_rows, "quarantined": quarantined.num_rows}
+        counts: dict[str, Any] = {"silver": silver.num_rows, "quarantined": quarantined.num_rows}
+        if warned := broken_counts(silver, "_warned"):
+            counts["warned"] = warned
         say("refined", through=through, **counts, ms=steps.ms)
 
     def _append(self, writer: OnceWriter, rows: pa.Table, through: int) -> None:
@@ -162,11 +168,13 @@ def _account(markers: pa.Table, silver: pa.Table, quarantined: pa.Table) -> pa.T
     """One row an ingest_batch: its records, and what became of them."""
     rows = []
     kept = {name: _count(table) for name, table in (("silver", silver), ("quarantined", quarantined))}
+    warned = warnings_by_batch(silver)
     now = datetime.now(UTC)
     for marker in markers.select(["ingest_batch", "segment", "records", "ingest_time"]).to_pylist():
         number = marker["ingest_batch"]
         counts = {name: counted.get(number, 0) for name, counted in kept.items()}
-        rows.append({**marker, **counts, "duplicates": marker["records"] - sum(counts.values()), "refine_time": now})
+        rows.append({**marker, **counts, "duplicates": marker["records"] - sum(counts.values()), "refine_time": now,
+                     "warnings": warned.get(number)})  # fmt: skip
     return pa.Table.from_pylist(rows, schema=REFINE_LOG_SCHEMA)
 
 

@@ -26,6 +26,7 @@ from tidemark.publish import days_between, generation_app, publish_dates
 from tidemark.quality import Suite
 from tidemark.settings import Settings
 from tidemark.tables import BATCH_APP, REFINE_APP, Tables, tables_of
+from tidemark_spark.actions import ObservedActions
 from tidemark_spark.parse import dated, parse, valid_events
 from tidemark_spark.rejudge import RECORD, Rejudged, quarantine_newly_broken, refuse_moves, release_recovered
 from tidemark_spark.rollups import partial_aggregates
@@ -98,7 +99,8 @@ def reprocess(
     Raises:
         CoverageError: refine did not pass the sealed segment in time, or the range is too small for what a changed
             definition moves; nothing was changed.
-        QualityGateError: the staged slice breaks a critical expectation; nothing was changed.
+        QualityGateError: the staged slice breaks a critical expectation, or a row one whose action is fail; nothing was
+            changed.
         TableError: the streams run another definition of the pipeline's events.
     """
     began = time.monotonic()
@@ -111,6 +113,8 @@ def reprocess(
     say(f"{pipeline.name}: event dates {run.name} through segment {segment} (ingest_batch {through})")
     staged = run.stage_silver()
     say(f"silver: {staged.rows:,} rows staged, from {run.bronze_rows:,} of bronze")
+    for name, count in run.warned.items():
+        say(f"warning: {count:,} rows break {name}")
     partials: dict[str, Staged] = {}
     try:
         if audit:
@@ -168,6 +172,7 @@ class _Slice:
         self.everything = (start, end) == (date.min, date.max)
         self.name = "all" if self.everything else f"[{start}, {end})"
         self.bronze_rows = 0
+        self.warned: dict[str, int] = {}
         self.judged_before = generation.number > 0 and (
             self.everything
             or any(position(self._silver, generation_app(day)) < generation.number for day in days_between(start, end))
@@ -185,6 +190,7 @@ class _Slice:
 
         Raises:
             CoverageError: a changed definition gives events of the range a date outside of it.
+            QualityGateError: rows of the range break an expectation whose action is fail.
         """
         if self.judged_before and not self.everything:
             refuse_moves(self._parsed, self._was(), self._start, self._end)
@@ -192,11 +198,22 @@ class _Slice:
         records = self._records
         if self._condition != NO_BATCH:  # Spark optimises what reads nothing away, the observation with it
             records = records.observe(read, F.count("*").alias("rows"))
-        valid = valid_events(parse(records, self._pipeline, self._suite), self._pipeline)
+        actions = ObservedActions(parse(records, self._pipeline, self._suite), self._suite, self._inside())
+        valid = valid_events(actions.rows, self._pipeline)
         rows = deduplicate(valid, self._pipeline).where(self._inside()).withColumn("segment", self._stamp())
         staged = stage(rows, self._tables.silver, self._settings)
-        self.bronze_rows = read.get["rows"] if self._condition != NO_BATCH else 0
+        if self._condition != NO_BATCH:
+            self.bronze_rows = read.get["rows"]
+            self.warned = self._refuse_failed(actions, staged)
         return staged
+
+    def _refuse_failed(self, actions: ObservedActions, staged: Staged) -> dict[str, int]:
+        try:
+            actions.refuse_failed(f"reprocess of {self.name}", self._pipeline)
+        except QualityGateError:
+            staged.discard(self._settings)
+            raise
+        return actions.counts("warn")
 
     def audit(self, staged: Staged, say: Callable[[str], None]) -> None:
         """Check the suite on what was staged.

@@ -20,6 +20,7 @@ from tidemark.generations import begin_generation
 from tidemark.quality import Suite
 from tidemark.settings import Settings
 from tidemark.tables import INGEST_APP, tables_of
+from tidemark_spark.actions import check_rules
 from tidemark_spark.bronze import BronzeSink
 from tidemark_spark.refine import RefineSink, bronze_stream, refined_rows, roll_up_history, starting_position
 
@@ -89,7 +90,14 @@ def start_ingest(spark: SparkSession, pipeline: Pipeline, settings: Settings, *,
 def start_refine(
     spark: SparkSession, pipeline: Pipeline, suite: Suite, settings: Settings, *, available_now: bool
 ) -> StreamingQuery:
-    """Bronze to silver, quarantine, speed tables and refine log."""
+    """Bronze to silver, quarantine, speed tables and refine log.
+
+    Raises:
+        ExpectationError: Spark cannot evaluate a rule of the suite; nothing was started.
+    """
+    check_rules(spark, pipeline, suite)
+    for line in suite.summary():
+        log.info("%s", line)
     begin_generation(pipeline, suite, settings)
     roll_up_history(spark, pipeline, settings)
     location = checkpoint_location(pipeline, "refine", settings)

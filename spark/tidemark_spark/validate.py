@@ -3,7 +3,7 @@
 import importlib
 import os
 import threading
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyspark.sql import DataFrame
 
@@ -63,12 +63,20 @@ def validate(rows: DataFrame, suite: Suite) -> list[Checked]:
             continue
         detail = result.result or {}
         observed = detail.get("observed_value", detail.get("partial_unexpected_list", ""))
-        severity = str(getattr(config.severity, "value", config.severity) or "critical")
+        severity = _severity(config)
         unexpected = int(detail.get("unexpected_count") or 0)
         checked.append(Checked(name, bool(result.success), str(observed)[:120], unexpected, severity))
     if broken:
         raise ExpectationError(f"suite {suite.name!r} could not be evaluated: " + "; ".join(broken))
     return checked
+
+
+def _severity(config: Any) -> str:
+    """GX's own severity, but for expectations with an action: rows that break them are in silver if it is ``warn``."""
+    action = (config.meta or {}).get("action")
+    if action in ("warn", "fail"):
+        return "warning" if action == "warn" else "critical"
+    return str(getattr(config.severity, "value", config.severity) or "critical")
 
 
 def critical_failures(checked: list[Checked]) -> str:

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from batch_files import Row, batches_of
@@ -83,6 +84,19 @@ def test_available_now_is_one_micro_batch_within_the_limits(python: str, url: st
     for _ in range(3):
         batches = run(python, stream, tmp_path)
     assert_each_once_in_order(stream, batches)
+
+
+def test_a_named_consumer_is_subscribed_to_and_cleaned_up(python: str, url: str, tmp_path: Path) -> None:
+    stream = new_stream(url, shards=2)
+    stream.put(50)
+    batches = run(python, stream, tmp_path, consumerName="forty-one")
+    stream.put(50)
+    batches = run(python, stream, tmp_path, consumerName="forty-one")
+    assert len(batches) == 2
+    assert_each_once_in_order(stream, batches)
+    stats = json.loads(urlopen(f"{url}/_control/stats").read())["calls"]
+    assert stats["RegisterStreamConsumer"] == stats["DeregisterStreamConsumer"] == 2
+    assert stats["SubscribeToShard"] >= 2
 
 
 def test_a_query_killed_at_a_seam_resumes_exactly(python: str, url: str, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from tidemark.cli import data, demo, jobs
+from tidemark.cli import data, demo, jobs, quality
 from tidemark.errors import TidemarkError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 demo.register(app)
 jobs.register(app)
 data.register(app)
+quality.register(app)
 
 
 def main() -> None:

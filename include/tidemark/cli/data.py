@@ -28,7 +28,9 @@ def print_rows(rows: list[dict[str, Any]], *, as_json: bool, title: str | None =
     if as_json:
         typer.echo(orjson.dumps(rows, default=str, option=orjson.OPT_INDENT_2).decode())
         return
-    table = RichTable(*(rows[0] if rows else ["(no rows)"]), title=title, title_justify="left")
+    table = RichTable(title=title, title_justify="left")
+    for name in rows[0] if rows else ["(no rows)"]:
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(_shown(value) for value in row.values()))
     Console().print(table)

@@ -1,14 +1,15 @@
 """Reads a Great Expectations suite and derives the stream's row rules from it: the same file serves both layers.
 
-A row-level expectation becomes a Spark SQL predicate that is true for rows that break it. As in Great Expectations, a
-null passes every expectation but ``expect_column_values_to_not_be_null``. An expectation about the table as a whole, or
-one with ``mostly`` below 1, is no rule for a row; it is left to the batch.
+A row-level expectation becomes a Spark SQL predicate that is true for rows that break it (``tidemark.quality.rules``),
+and ``meta.action`` says what becomes of such a row: ``quarantine`` unless stated, ``warn`` or ``fail``. What is no rule
+for a row is left to the batch, and the suite says why.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -18,6 +19,12 @@ from tidemark.errors import ExpectationError
 from tidemark.settings import Settings
 
 Action = Literal["quarantine", "warn", "fail"]
+"""What becomes of a row that breaks a row rule, of the whole micro-batch for ``fail``."""
+ACTIONS: tuple[Action, ...] = get_args(Action)
+EXPECTATION = "expectation:"
+"""What a reason of quarantine begins with that names an expectation."""
+COLUMN_ARGUMENTS = ("column", "column_A", "column_B", "column_list")
+"""Arguments of expectations that name columns."""
 
 
 class _Expectation(BaseModel):
@@ -41,16 +48,38 @@ class RowRule:
     name: str
     broken: str
     action: Action
+    columns: tuple[str, ...] = ()
+    limits: str = ""
+    """What the expectation asks of its columns, for people: its arguments without the columns."""
+
+
+@dataclass(frozen=True)
+class BatchOnly:
+    """An expectation that only the batch checks, and why the stream cannot."""
+
+    name: str
+    reason: str
+    limits: str = ""
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite: its file's content, the row rules derived from it, and the names of expectations left to the batch."""
+    """A suite: its file's content, the row rules derived from it, and the expectations left to the batch."""
 
     name: str
     content: Mapping[str, Any]
     rules: tuple[RowRule, ...]
-    batch_only: tuple[str, ...]
+    batch_only: tuple[BatchOnly, ...]
+
+    def with_action(self, *actions: Action) -> tuple[RowRule, ...]:
+        """The row rules with one of some actions."""
+        return tuple(rule for rule in self.rules if rule.action in actions)
+
+    def summary(self) -> list[str]:
+        """In lines, what the stream enforces of the suite, and what it leaves to the batch and why."""
+        counts = ", ".join(f"{len(self.with_action(action))} {action}" for action in ACTIONS)
+        lines = [f"suite {self.name}: the stream enforces {len(self.rules)} expectations ({counts})"]
+        return lines + [f"suite {self.name}: left to the batch: {one.name}: {one.reason}" for one in self.batch_only]
 
 
 def load_suite(pipeline: Pipeline, settings: Settings) -> Suite:
@@ -74,24 +103,38 @@ def parse_suite(path: Path, pipeline: Pipeline) -> Suite:
         ) from error
     except (orjson.JSONDecodeError, ValidationError) as error:
         raise ExpectationError(f"{path} is no Great Expectations suite: {error}") from error
-    rules, batch_only = [], []
+    rules, batch_only, names = [], [], Counter[str]()
     for expectation in parsed.expectations:
-        kwargs = expectation.kwargs
-        for column in (kwargs[name] for name in ("column", "column_A", "column_B") if name in kwargs):
+        columns = _columns(expectation.kwargs)
+        for column in columns:
             if column not in pipeline.events:
                 raise ExpectationError(
                     f"{path}: {expectation.type} names the column {column!r}, which {pipeline.name!r} does not have"
                 )
+        name = f"{expectation.type}({', '.join(columns)})"
+        names[name] += 1
+        name += f"#{names[name]}" if names[name] > 1 else ""
+        action = (expectation.meta or {}).get("action")
+        if action not in (None, *ACTIONS):
+            raise ExpectationError(f"{path}: {name} has action {action!r}; known are quarantine, warn and fail")
         derive = _PREDICATES.get(expectation.type)
-        label = f"{expectation.type}({kwargs.get('column') or kwargs.get('column_A', '')})"
-        if derive is None or kwargs.get("mostly", 1) != 1:
-            batch_only.append(label)
+        if derive is None or expectation.kwargs.get("mostly", 1) != 1:
+            reason = "it is about the table as a whole" if derive is None else "mostly allows some rows to break it"
+            reason += f"; its action {action} has no effect" if action else ""
+            batch_only.append(BatchOnly(name, reason, _limits(expectation.kwargs)))
             continue
-        action = (expectation.meta or {}).get("action", "quarantine")
-        if action not in ("quarantine", "warn", "fail"):
-            raise ExpectationError(f"{path}: {label} has action {action!r}; known are quarantine, warn and fail")
-        rules.append(RowRule(label, f"coalesce({derive(kwargs)}, false)", action))
+        broken = f"coalesce({derive(expectation.kwargs)}, false)"
+        rules.append(RowRule(name, broken, action or "quarantine", columns, _limits(expectation.kwargs)))
     return Suite(parsed.name, content, tuple(rules), tuple(batch_only))
+
+
+def _columns(kwargs: Mapping[str, Any]) -> tuple[str, ...]:
+    listed = kwargs.get("column_list", ())
+    return (*(kwargs[name] for name in COLUMN_ARGUMENTS[:-1] if name in kwargs), *listed)
+
+
+def _limits(kwargs: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in kwargs.items() if name not in COLUMN_ARGUMENTS)
 
 
 def _literal(value: object) -> str:
