@@ -19,8 +19,8 @@ $(STAMP): requirements.txt pyproject.toml
 demo: $(STAMP) ## Run the whole platform on this machine and prove its result (ARGS=--keep leaves it running)
 	@$(BIN)/tidemark demo $(ARGS)
 
-test: $(STAMP) ## Run all tests (ARGS="-k name" chooses)
-	@$(BIN)/pytest $(ARGS)
+test: $(STAMP) ## Run all tests, two files at a time (ARGS="-k name" chooses)
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 test-fast: $(STAMP) ## Run the tests that need no Spark, no Airflow and no server
 	@$(BIN)/pytest tests/unit $(ARGS)
