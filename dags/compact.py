@@ -7,7 +7,7 @@ Every answer stays as it is; the log shows rows and files before and after.
 
 from airflow.sdk import dag
 
-from tidemark.airflow.tasks import DRIVER_LOST, dag_arguments, schedule, spark_job
+from tidemark.airflow.tasks import DRIVER_LOST, dag_arguments, spark_job
 from tidemark.definition import Pipeline
 from tidemark.registry import load_pipelines
 
@@ -18,7 +18,7 @@ def compact_dag(pipeline: Pipeline) -> None:
     @dag(
         **dag_arguments(pipeline, "compact"),
         doc_md=__doc__,
-        schedule=schedule("@hourly"),
+        schedule="@hourly",
     )
     def compact() -> None:
         spark_job("compact", pipeline, [], **DRIVER_LOST)

@@ -8,7 +8,9 @@ both values and the likely cause. It changes nothing, and the streams go on mean
 
 from airflow.sdk import dag
 
-from tidemark.airflow.tasks import DATA_REFUSED, dag_arguments, over_range, plan, range_params, schedule
+from tidemark.airflow.forms import range_params
+from tidemark.airflow.planning import plan
+from tidemark.airflow.tasks import DATA_REFUSED, dag_arguments, over_range
 from tidemark.definition import Pipeline
 from tidemark.registry import load_pipelines
 
@@ -19,11 +21,11 @@ def reconcile_dag(pipeline: Pipeline) -> None:
     @dag(
         **dag_arguments(pipeline, "reconcile"),
         doc_md=__doc__,
-        schedule=schedule("@daily"),
+        schedule="@daily",
         params=range_params(),
     )
     def reconcile() -> None:
-        plan() >> over_range("reconcile", pipeline, **DATA_REFUSED)
+        plan(pipeline.name) >> over_range("reconcile", pipeline, **DATA_REFUSED)
 
     reconcile()
 

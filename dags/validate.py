@@ -6,7 +6,9 @@ expectation fails the run, whose log shows every expectation with its figures.
 
 from airflow.sdk import dag
 
-from tidemark.airflow.tasks import DATA_REFUSED, dag_arguments, over_range, plan, range_params, schedule
+from tidemark.airflow.forms import range_params
+from tidemark.airflow.planning import plan
+from tidemark.airflow.tasks import DATA_REFUSED, dag_arguments, over_range
 from tidemark.definition import Pipeline
 from tidemark.registry import load_pipelines
 
@@ -17,11 +19,11 @@ def validate_dag(pipeline: Pipeline) -> None:
     @dag(
         **dag_arguments(pipeline, "validate"),
         doc_md=__doc__,
-        schedule=schedule("@daily"),
+        schedule="@daily",
         params=range_params(),
     )
     def validate() -> None:
-        plan() >> over_range("validate", pipeline, **DATA_REFUSED)
+        plan(pipeline.name) >> over_range("validate", pipeline, **DATA_REFUSED)
 
     validate()
 

@@ -1,8 +1,16 @@
 """The error tree of Tidemark. Every message says what is wrong, where, and what to do about it."""
 
+REFUSED = 65
+"""Exit code of a job that was refused, and would be again while data, definition and input are as they are."""
+TRY_AGAIN = 75
+"""Exit code of a job that may succeed when it is run again as it is. Both codes are those of BSD's sysexits.h."""
+
 
 class TidemarkError(Exception):
     """Base of everything that Tidemark raises on purpose; the CLI prints it without a traceback and exits with 1."""
+
+    exit_code = REFUSED
+    """How a Spark job ends that raises it."""
 
 
 class DefinitionError(TidemarkError):
@@ -29,9 +37,19 @@ class TableError(TidemarkError):
 class CoverageError(TidemarkError):
     """A reprocess cannot cover what was asked for: refine has not passed the segment within the time limit."""
 
+    exit_code = TRY_AGAIN
+
+
+class BusyError(TidemarkError):
+    """Another process does the same work at this moment; the message names it."""
+
+    exit_code = TRY_AGAIN
+
 
 class JobError(TidemarkError):
     """A Spark job ended with an error; the message holds the last lines of its log."""
+
+    exit_code = TRY_AGAIN
 
 
 class ExpectationError(TidemarkError):

@@ -38,7 +38,17 @@ class Settings(BaseSettings):
     max_records_per_batch: int = Field(default=50_000, ge=1)
     """Records that one micro-batch reads at most."""
     schedules: bool = True
-    """Whether DAGs run on their schedules; otherwise only when triggered."""
+    """Whether the embedded Airflow starts runs by itself; otherwise they are triggered, or backfilled, by hand."""
+    spark_pool: str = "tidemark_spark"
+    """Airflow's pool of the batch jobs: it limits how many Spark drivers run at once beside the streams'."""
+    spark_slots: int = Field(default=2, ge=1)
+    """Slots that the pool is made with; change them in Airflow's UI afterwards."""
+    approval_days: int = Field(default=31, ge=1)
+    """A reprocess of more event dates than this waits for approval in Airflow before Spark starts."""
+    retry_seconds: float = Field(default=30, gt=0)
+    """How long Airflow waits before it starts a driver again that was lost."""
+    min_free_bytes: int = Field(default=2**30, ge=0)
+    """Free space of a local lake below which Airflow starts no job that writes."""
     spark_conf: dict[str, str] = Field(default_factory=dict)
     """Further Spark settings for every session."""
 

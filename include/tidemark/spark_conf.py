@@ -11,6 +11,10 @@ from tidemark.errors import PreconditionError
 from tidemark.settings import Settings
 
 LOCAL_MASTER = "local[2]"
+RESULT = "result "
+"""How the line of a job's output begins that holds its figures, as JSON."""
+PARENTS_VARIABLE = "TIDEMARK_PARENTS"
+"""Environment variable with the ids of processes, by commas, that a driver below them does not outlive."""
 _RENAMES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 
 
@@ -79,6 +83,11 @@ def submit_environment(settings: Settings) -> dict[str, str]:
         "TIDEMARK_AWS_REGION": settings.aws_region,
         "TIDEMARK_MAX_RECORDS_PER_BATCH": settings.max_records_per_batch,
         "TIDEMARK_TRIGGER_SECONDS": settings.trigger_seconds,
+        "TIDEMARK_RETRY_SECONDS": settings.retry_seconds,
+        "TIDEMARK_SPARK_POOL": settings.spark_pool,
+        "TIDEMARK_SPARK_SLOTS": settings.spark_slots,
+        "TIDEMARK_APPROVAL_DAYS": settings.approval_days,
+        "TIDEMARK_MIN_FREE_BYTES": settings.min_free_bytes,
     }
     return {
         **os.environ,
@@ -86,6 +95,7 @@ def submit_environment(settings: Settings) -> dict[str, str]:
         "SPARK_HOME": str(pyspark_folder()),
         "PYSPARK_PYTHON": sys.executable,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        PARENTS_VARIABLE: str(os.getpid()),
         **{name: str(value) for name, value in settings_of_job.items() if value is not None},
     }
 

@@ -1,4 +1,4 @@
-"""spark-submit entry: compares a range with a recomputation from bronze; exit code 1 if a served value drifts."""
+"""spark-submit entry: compares a range with a recomputation from bronze; refused if a served value drifts."""
 
 from tidemark.errors import DisagreementError
 from tidemark.quality import load_suite

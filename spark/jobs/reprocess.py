@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
+from tidemark.locks import claim_dates
 from tidemark.quality import load_suite
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
-from tidemark_spark.job import PipelineOption, parse_range, run_job, show
+from tidemark_spark.job import PipelineOption, parse_range, result, run_job, show
 from tidemark_spark.reprocess import reprocess
 from tidemark_spark.session import session
 
@@ -24,15 +25,26 @@ def main(
     start, end = (date.min, date.max) if everything else parse_range(from_, to)
     settings, definition = get_settings(), get_pipeline(pipeline)
     suite = load_suite(definition, settings)
-    done = reprocess(
-        session(f"{pipeline}.reprocess"), definition, suite, settings, start, end, wait_seconds=wait_seconds
-    )
+    with claim_dates(pipeline, start, end, settings):
+        spark = session(f"{pipeline}.reprocess")
+        done = reprocess(spark, definition, suite, settings, start, end, wait_seconds=wait_seconds)
     rows: list[tuple[str, object]] = [("bronze rows read", done.bronze_rows), ("silver rows", done.silver_rows)]
     rows += [(f"batch_{name} rows", count) for name, count in done.batch_rows.items()]
     rows += [("put into quarantine", done.rejudged.quarantined), ("taken out of it", done.rejudged.recovered)]
     rows += [("event dates published", len(done.published))]
     rows += [("covered through segment", done.covered_segment), ("seconds", f"{done.seconds:.1f}")]
     show(f"reprocessed {pipeline}, {'all' if everything else f'[{start}, {end})'}", ["what", "figure"], rows)
+    result(
+        {
+            "from": start,
+            "to": end,
+            "bronze_rows": done.bronze_rows,
+            "silver_rows": done.silver_rows,
+            "published_dates": len(done.published),
+            "covered_segment": done.covered_segment,
+            "seconds": round(done.seconds, 1),
+        }
+    )
 
 
 run_job(main)

@@ -1,4 +1,4 @@
-"""spark-submit entry: checks a range of silver against the pipeline's suite; exit code 1 if one is broken."""
+"""spark-submit entry: checks a range of silver against the pipeline's suite; refused if one is broken."""
 
 from tidemark.errors import QualityGateError
 from tidemark.quality import load_suite

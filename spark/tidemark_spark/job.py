@@ -1,8 +1,9 @@
 """What every spark-submit entry shares: arguments, logging, errors as messages and not as tracebacks."""
 
+import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Annotated
 
@@ -10,7 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from tidemark.errors import TidemarkError
+from tidemark.errors import TRY_AGAIN, TidemarkError
+from tidemark.spark_conf import RESULT
+from tidemark_spark.parents import end_with_parents
 
 PipelineOption = Annotated[str, typer.Option("--pipeline", help="Name of the pipeline.")]
 FromOption = Annotated[str, typer.Option("--from", help="First event date.")]
@@ -18,16 +21,27 @@ ToOption = Annotated[str, typer.Option("--to", help="Event date after the last."
 
 
 def run_job(main: Callable[..., None]) -> None:
-    """Run a job's function with its command-line arguments; a TidemarkError ends it with one line and exit code 1."""
+    """Run a job's function with its command-line arguments; a TidemarkError ends it with one line and its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
     logging.getLogger("py4j").setLevel(logging.WARNING)
+    end_with_parents()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
     try:
         app()
     except TidemarkError as error:
         typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if "No space left on device" not in str(error):
+            raise
+        typer.echo("error: no space left on the device of the tables or of Spark's scratch files: make room", err=True)
+        sys.exit(TRY_AGAIN)
+
+
+def result(figures: Mapping[str, object]) -> None:
+    """Tell whoever started the job what it did, in one line; Airflow shows it on the run's page."""
+    typer.echo(f"{RESULT}{json.dumps(figures, default=str)}")
 
 
 def parse_range(start: str | None, end: str | None) -> tuple[date, date]:

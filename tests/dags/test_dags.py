@@ -30,19 +30,26 @@ def test_there_is_a_dag_a_pipeline_and_operation(dags: dict[str, Any]) -> None:
     assert sorted(dags) == [f"{pipeline}.{o}" for pipeline in ("clickstream", "flights") for o in OPERATIONS]
 
 
-def test_a_reprocess_is_planned_first(dags: dict[str, Any]) -> None:
+def test_a_reprocess_is_planned_and_approved_first(dags: dict[str, Any]) -> None:
     dag = dags["flights.reprocess"]
     assert {task: sorted(dag.get_task(task).downstream_task_ids) for task in dag.task_ids} == {
-        "plan": ["reprocess"],
+        "plan": ["approve"],
+        "approve": ["reprocess"],
         "reprocess": [],
     }
 
 
-def test_every_dag_explains_itself_and_never_runs_twice_at_once(dags: dict[str, Any]) -> None:
-    for dag in dags.values():
+def test_every_dag_explains_itself_and_only_reprocess_runs_several_times_at_once(dags: dict[str, Any]) -> None:
+    for name, dag in dags.items():
         assert dag.doc_md
-        assert dag.max_active_runs == 1
+        assert (dag.max_active_runs > 1) == name.endswith(".reprocess")
         assert dag.catchup is False
+
+
+def test_spark_drivers_share_one_pool_and_every_field_of_a_form_says_what_it_is(dags: dict[str, Any]) -> None:
+    for dag in dags.values():
+        assert all(t.pool == "tidemark_spark" for t in dag.tasks if t.task_type == "SparkJob")
+        assert all(dag.params.get_param(name).description for name in dag.params)
 
 
 def test_jobs_get_their_arguments_as_a_list_and_not_through_a_shell(dags: dict[str, Any]) -> None:

@@ -1,40 +1,85 @@
-"""``airflow dags test`` of a reprocess: the real DAG, its real tasks, and Spark by spark-submit."""
+"""Reprocess and backfill in a real Airflow: forms, dry run, approval, killed drivers, and two runs on one date."""
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable
-from itertools import islice
-from pathlib import Path
+import pytest
+from airflow_world import AirflowWorld
 
-from layers import kinesis_records, make_tables
-
-from tidemark.airflow.standalone import airflow_environment
+from tidemark.delta import open_table
 from tidemark.pipelines.flights import flights
-from tidemark.producers.flights import events
 from tidemark.serving import answer, pin
-from tidemark.settings import Settings
-from tidemark_spark.bronze import BronzeSink
+from tidemark.tables import tables_of
+
+DAG = "flights.reprocess"
+ROLLUP = flights.rollup("departures_daily")
 
 
-def test_a_reprocess_run_publishes_its_dates_and_changes_no_answer(
-    settings: Settings, refine: Callable[..., None], tmp_path: Path
-) -> None:
-    make_tables(flights, settings)
-    BronzeSink(flights, settings, lambda: "q").write(kinesis_records(islice(events(), 2_000)), 0)
-    refine(flights)
-    rollup = flights.rollup("departures_daily")
-    before = answer(pin(flights, rollup, settings))
+def version(airflow: AirflowWorld) -> int:
+    return open_table(tables_of(flights, airflow.settings).silver, airflow.settings).version()
 
-    environment = airflow_environment(settings, port=8080, home=tmp_path / "airflow")
-    airflow = str(Path(sys.executable).with_name("airflow"))
-    migrated = subprocess.run([airflow, "db", "migrate"], env=environment, capture_output=True, text=True, check=False)
-    assert migrated.returncode == 0, migrated.stderr[-2000:]
-    conf = json.dumps({"from": "2013-01-01", "to": "2013-01-03"})
-    command = [airflow, "dags", "test", "flights.reprocess", "--conf", conf]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=400)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
-    snapshot = pin(flights, rollup, settings)
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({"from": "2013-01-01'; DROP TABLE silver; --", "to": "2013-01-02"}, "is not a 'date'"),
+        ({"from": "2013-01-01", "to": "$(touch /tmp/injected)"}, "is not a 'date'"),
+        ({"from": "2013-01-01", "to": "2013-01-02", "dry_run": "true; rm -rf ."}, "is not of type 'boolean'"),
+        ({"from": "2013-01-01", "to": "2013-01-02", "wait_seconds": "300 --all"}, "is not of type 'integer'"),
+        ({"from": "2013-01-01", "to": "2013-01-02", "wait_seconds": 86_400}, "greater than the maximum"),
+    ],
+)
+def test_a_form_that_is_none_is_refused_by_the_api(airflow: AirflowWorld, conf: dict[str, str], message: str) -> None:
+    assert message in airflow.refused(DAG, **conf)
+
+
+def test_a_backfill_survives_a_killed_driver_and_a_second_run_on_its_date_waits(airflow: AirflowWorld) -> None:
+    airflow.switch_on(DAG)
+    before = answer(pin(flights, ROLLUP, airflow.settings))
+    unchanged = version(airflow)
+
+    [scheduled] = airflow.until(lambda: airflow.runs(DAG, "scheduled"), "yesterday's run")
+    # All at once, as an operator's mistakes come.
+    wrong = {
+        "is empty": airflow.trigger(DAG, **{"from": "2013-01-02", "to": "2013-01-01"}),
+        "into the future": airflow.trigger(DAG, **{"from": "2999-01-01", "to": "2999-01-02"}),
+        "longer than the history": airflow.trigger(DAG, **{"from": "2012-12-01", "to": "2013-01-02"}),
+    }
+    long = airflow.trigger(DAG, **{"from": "2013-01-01", "to": "2013-02-15"})
+    dry = airflow.trigger(DAG, **{"from": "2013-01-01", "to": "2013-01-03", "dry_run": True})
+    for message, run in wrong.items():
+        assert run.end() == "failed"
+        assert message in run.log("plan")
+        assert run.tasks()["reprocess"] == "upstream_failed"
+    assert scheduled.end() == "success"
+    assert scheduled.tasks()["reprocess"] == "skipped", "no event came yesterday"
+    assert dry.end() == "success"
+    assert dry.tasks() == {"plan": "success", "approve": "skipped", "reprocess": "skipped"}
+    assert "DRY RUN, nothing is published" in dry.log("plan")
+    planned = dry.value("plan")
+    assert (planned["dates"], planned["bronze_rows"], planned["expected_seconds"]) == (2, 2_000, None)
+    assert planned["bronze_bytes"] > 0
+
+    airflow.until(lambda: long.tasks()["approve"] in ("awaiting_input", "deferred"), f"it asks: {long.tasks()}")
+    long.answer("approve", "Reject")
+    assert long.end() == "success"
+    assert long.tasks()["reprocess"] == "skipped"
+    assert version(airflow) == unchanged
+
+    [run] = airflow.backfill(DAG, "2013-01-01", "2013-01-01", max_active_runs=2)
+    held = airflow.until(lambda: list((airflow.settings.home / "state/flights/reprocess").glob("*.lock")), "it begins")
+    first, last = held[0].stem.split("_")
+    second = airflow.trigger(DAG, **{"from": first, "to": last})
+    airflow.until(lambda: "WAITING" in second.log("plan"), "the second run waits")
+    assert run.id in second.log("plan"), "it names the one that it waits for"
+    second.remove()
+    driver = run.driver()
+    assert driver is not None
+    driver.kill()
+
+    assert run.end() == "success"
+    assert run.tries("reprocess") == 2
+    done = run.value("reprocess")
+    assert (done["from"], done["to"]) == (first, last)
+    assert done["published_dates"] == 1
+    assert done["bronze_rows"] == 2_000
+    snapshot = pin(flights, ROLLUP, airflow.settings)
     assert answer(snapshot, layer="batch").num_rows > 0
     assert answer(snapshot) == before

@@ -7,6 +7,7 @@ from itertools import islice
 import pytest
 from layers import kinesis_records, make_tables, read
 
+from tidemark.errors import REFUSED
 from tidemark.pipelines.flights import flights
 from tidemark.producers.flights import events
 from tidemark.serving import answer, pin
@@ -58,7 +59,7 @@ def test_reprocess_compact_and_validate_keep_every_answer(
     assert "FAILED" not in checked.stdout
 
     empty = run("validate", "--from", "1999-01-01", "--to", "1999-01-02")
-    assert empty.returncode == 1, "a slice without rows breaks the row count"
+    assert empty.returncode == REFUSED, "a slice without rows breaks the row count"
     assert "expect_table_row_count_to_be_between" in empty.stdout, "a driver's stderr goes to spark-submit's stdout"
 
 
@@ -66,5 +67,5 @@ def test_a_range_that_is_none_is_refused_before_anything_starts(
     run: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     done = run("reprocess", "--from", "2013-01-04", "--to", "2013-01-01")
-    assert done.returncode == 1
+    assert done.returncode == REFUSED
     assert "is empty" in done.stdout

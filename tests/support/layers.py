@@ -54,20 +54,24 @@ def read(table: Table, settings: Settings) -> pa.Table:
     return open_table(table, settings).to_pyarrow_dataset().to_table()
 
 
+def run_refine(spark: SparkSession, pipeline: Pipeline, settings: Settings, checkpoint: str = "refine") -> None:
+    """Run the refine stream over all there is, then stop it."""
+    query = (
+        refined_rows(bronze_stream(spark, pipeline, settings), pipeline, load_suite(pipeline, settings))
+        .writeStream.foreachBatch(RefineSink(pipeline, settings))
+        .option("checkpointLocation", f"{settings.state_uri}/{checkpoint}")
+        .trigger(availableNow=True)
+        .start()
+    )
+    query.awaitTermination()
+
+
 @pytest.fixture
 def refine(spark: SparkSession, settings: Settings) -> Callable[..., None]:
-    """Runs the refine stream over all there is, then stops it."""
+    """Runs the refine stream of a pipeline in the lake of the test."""
 
     def run(pipeline: Pipeline, checkpoint: str = "refine") -> None:
-        suite = load_suite(pipeline, settings)
-        query = (
-            refined_rows(bronze_stream(spark, pipeline, settings), pipeline, suite)
-            .writeStream.foreachBatch(RefineSink(pipeline, settings))
-            .option("checkpointLocation", f"{settings.state_uri}/{checkpoint}")
-            .trigger(availableNow=True)
-            .start()
-        )
-        query.awaitTermination()
+        run_refine(spark, pipeline, settings, checkpoint)
 
     return run
 

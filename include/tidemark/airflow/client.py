@@ -10,7 +10,10 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fi
 from tidemark.errors import JobError
 
 _retry = retry(
-    retry=retry_if_exception_type(httpx.TransportError), stop=stop_after_attempt(5), wait=wait_fixed(1), reraise=True
+    retry=retry_if_exception_type((httpx.TransportError, JobError)),
+    stop=stop_after_attempt(5),
+    wait=wait_fixed(1),
+    reraise=True,
 )
 
 
@@ -34,7 +37,7 @@ class AirflowClient:
 
     def has_dag(self, dag_id: str) -> bool:
         """Whether Airflow has read the DAG."""
-        answer = self._call("GET", f"/dags/{quote(dag_id)}")
+        answer = self.call("GET", f"/dags/{quote(dag_id)}")
         return answer.status_code == httpx.codes.OK
 
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
@@ -46,24 +49,32 @@ class AirflowClient:
         # The id is ours, so that a call that is repeated because its answer was lost starts no second run.
         run_id = f"tidemark__{uuid.uuid4()}"
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
-        answer = self._call("POST", f"/dags/{quote(dag_id)}/dagRuns", body)
+        answer = self.call("POST", f"/dags/{quote(dag_id)}/dagRuns", body)
         if answer.status_code not in (httpx.codes.OK, httpx.codes.CONFLICT):
             raise JobError(f"Airflow refused a run of {dag_id}: {answer.text}")
         return run_id
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """State of a run: queued, running, success or failed."""
-        return str(self._call("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}").json()["state"])
+        return str(self.call("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}").json()["state"])
 
     def failed_tasks(self, dag_id: str, run_id: str) -> list[str]:
         """Tasks of a run that failed."""
-        answer = self._call("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}/taskInstances").json()
+        answer = self.call("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}/taskInstances").json()
         return [task["task_id"] for task in answer["task_instances"] if task["state"] in ("failed", "upstream_failed")]
 
     @_retry
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        """One call of the API below ``/api/v2``.
+
+        Raises:
+            JobError: Airflow answered five times, a second apart, with an error of its own; SQLite, its database in the
+                embedded default, locks under load.
+        """
         if self._token is None:
             self._token = self._http.get("/auth/token").raise_for_status().json()["access_token"]
-        return self._http.request(
-            method, f"/api/v2{path}", json=body, headers={"Authorization": f"Bearer {self._token}"}
-        )
+        headers = {"Authorization": f"Bearer {self._token}"}
+        answer = self._http.request(method, f"/api/v2{path}", json=body, headers=headers)
+        if answer.is_server_error:
+            raise JobError(f"Airflow answers {answer.status_code} to {method} {path}: {answer.text}")
+        return answer

@@ -9,20 +9,20 @@ from pathlib import Path
 
 from tidemark.processes import Child, check_port_free
 from tidemark.settings import Settings
-from tidemark.spark_conf import LOCAL_MASTER, submit_environment
+from tidemark.spark_conf import LOCAL_MASTER, PARENTS_VARIABLE, submit_environment
 
 
-def airflow_environment(settings: Settings, port: int, home: Path) -> dict[str, str]:
+def airflow_environment(settings: Settings, port: int, home: Path, *, paused: bool = False) -> dict[str, str]:
     """The environment of Airflow's processes and of the jobs that they start; no login, bound to this machine."""
     # A database or a folder of another Airflow that the shell names is not ours to use.
-    inherited = {k: v for k, v in submit_environment(settings).items() if not k.startswith("AIRFLOW")}
+    given = submit_environment(settings).items()
+    inherited = {k: v for k, v in given if not k.startswith("AIRFLOW") and k != PARENTS_VARIABLE}
     return {
         **inherited,
-        "TIDEMARK_SCHEDULES": str(settings.schedules).lower(),
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(settings.project_dir / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": str(paused),
         # The default pre-forks 32 workers, 5.6 GB.
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
@@ -33,6 +33,7 @@ def airflow_environment(settings: Settings, port: int, home: Path) -> dict[str, 
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API_AUTH__JWT_SECRET": _kept_secret(home / "jwt_secret"),
+        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(settings.schedules),
         # Without it a daily run's interval is empty.
         "AIRFLOW__SCHEDULER__CREATE_CRON_DATA_INTERVALS": "True",
         "AIRFLOW_CONN_SPARK_DEFAULT": f'{{"conn_type": "spark", "host": "{LOCAL_MASTER}"}}',
@@ -40,8 +41,8 @@ def airflow_environment(settings: Settings, port: int, home: Path) -> dict[str, 
     }
 
 
-def start_airflow(settings: Settings, port: int, *, log: Path) -> Child:
-    """Start Airflow on a port; it is healthy some 40 to 80 s later.
+def start_airflow(settings: Settings, port: int, *, log: Path, paused: bool = False) -> Child:
+    """Start Airflow on a port; it is healthy some 40 to 80 s later. ``paused``: each DAG waits to be switched on.
 
     Raises:
         PreconditionError: the port is taken.
@@ -51,7 +52,9 @@ def start_airflow(settings: Settings, port: int, *, log: Path) -> Child:
     home.mkdir(parents=True, exist_ok=True)
     command = [str(Path(sys.executable).with_name("airflow")), "standalone"]
     # SIGTERM to its main process would orphan its children.
-    return Child("Airflow", command, log, airflow_environment(settings, port, home), stop_signal=signal.SIGINT)
+    return Child(
+        "Airflow", command, log, airflow_environment(settings, port, home, paused=paused), stop_signal=signal.SIGINT
+    )
 
 
 def _kept_secret(file: Path) -> str:

@@ -1,0 +1,43 @@
+"""The forms of runs that are started by hand. Airflow checks each value against its schema before a run begins."""
+
+from typing import Any
+
+from airflow.sdk import Param
+
+from tidemark.airflow.ranges import MAX_DAYS
+
+_DATE: dict[str, Any] = {"type": ["null", "string"], "format": "date"}
+
+
+def range_params() -> dict[str, Param]:
+    """Event dates of a run; left empty, those of its data interval."""
+    return {
+        "from": Param(None, **_DATE, title="From", description="First event date. Empty: the run's data interval."),
+        "to": Param(
+            None,
+            **_DATE,
+            title="To",
+            description=f"Event date after the last one (exclusive); at most {MAX_DAYS} days after the first.",
+        ),
+    }
+
+
+def reprocess_params() -> dict[str, Param]:
+    """Event dates, and how to go about them."""
+    return {
+        **range_params(),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run",
+            description="Only say what would be read and how long it would take; see the log of the task plan.",
+        ),
+        "wait_seconds": Param(
+            300,
+            type="integer",
+            minimum=0,
+            maximum=3600,
+            title="Wait for refine (seconds)",
+            description="How long to wait for the refine stream to pass the segment that the run seals.",
+        ),
+    }

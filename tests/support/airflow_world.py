@@ -1,0 +1,133 @@
+"""A running Airflow, as tests ask it: runs, their tasks, logs, and waiting for what becomes of them."""
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import psutil
+
+from tidemark.airflow.client import AirflowClient
+from tidemark.processes import Child
+from tidemark.settings import Settings
+
+PATIENCE_SECONDS = 280
+ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class AirflowWorld:
+    """One Airflow and the lake that its jobs work on."""
+
+    def __init__(self, settings: Settings, port: int, child: Child) -> None:
+        self.settings = settings
+        self.url = f"http://127.0.0.1:{port}"
+        self.client = AirflowClient(self.url)
+        self._child = child
+
+    def until(self, condition: Callable[[], Any], what: str) -> Any:
+        """Wait for a condition; a dead Airflow, or the end of patience, fails with what was waited for."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (value := condition()):
+            self._child.check()
+            assert time.monotonic() < deadline, what
+            time.sleep(0.25)
+        return value
+
+    def wait_until_it_reads_the_dags(self) -> None:
+        self.until(self.client.healthy, "Airflow is healthy")
+        self.until(lambda: self.client.has_dag("flights.reprocess"), "Airflow reads the DAGs")
+
+    def switch_on(self, *dags: str) -> None:
+        """Let the scheduler run some DAGs; all wait for that at first."""
+        for dag in dags:
+            self.until(lambda dag=dag: self.client.has_dag(dag), f"Airflow reads {dag}")
+            answer = self.client.call("PATCH", f"/dags/{dag}", {"is_paused": False})
+            assert answer.status_code == 200, answer.text
+
+    def runs(self, dag: str, kind: str) -> "list[Run]":
+        """The runs of a DAG that were started in some way: scheduled, backfill, asset_triggered."""
+        listed = self.client.call("GET", f"/dags/{dag}/dagRuns?limit=100").json()["dag_runs"]
+        return [Run(self, dag, run["dag_run_id"]) for run in listed if run["run_type"] == kind]
+
+    def trigger(self, dag: str, **conf: Any) -> "Run":
+        return Run(self, dag, self.client.trigger(dag, conf))
+
+    def refused(self, dag: str, **conf: Any) -> str:
+        """What the API says to a run that it does not start."""
+        answer = self.client.call("POST", f"/dags/{dag}/dagRuns", {"logical_date": None, "conf": conf})
+        assert answer.status_code in (400, 422), answer.text
+        return answer.text
+
+    def backfill(self, dag: str, first: str, last: str, **options: Any) -> "list[Run]":
+        """Airflow's own backfill from a date to a date, both included."""
+        body = {"dag_id": dag, "from_date": f"{first}T00:00:00Z", "to_date": f"{last}T00:00:00Z", **options}
+        answer = self.client.call("POST", "/backfills", body)
+        assert answer.status_code == 200, answer.text
+        return list(self.until(lambda: self.runs(dag, "backfill"), "the backfill's runs"))
+
+
+class Run:
+    """One run of a DAG."""
+
+    def __init__(self, world: AirflowWorld, dag: str, run_id: str) -> None:
+        self.world = world
+        self.dag = dag
+        self.id = run_id
+        self._path = f"/dags/{dag}/dagRuns/{quote(run_id, safe='')}"
+
+    def state(self) -> str:
+        return self.world.client.run_state(self.dag, self.id)
+
+    def end(self) -> str:
+        """The state in which the run ends."""
+        self.world.until(lambda: self.state() in ("success", "failed"), f"{self.dag} ends: {self.tasks()}")
+        return self.state()
+
+    def tasks(self) -> dict[str, str | None]:
+        """State of each task."""
+        answer = self._get("/taskInstances")["task_instances"]
+        return {task["task_id"]: task["state"] for task in answer}
+
+    def tries(self, task: str) -> int:
+        return int(self._get(f"/taskInstances/{task}")["try_number"])
+
+    def log(self, task: str) -> str:
+        """The log of all tries of a task."""
+        found = []
+        for number in range(1, max(self.tries(task), 1) + 1):
+            with contextlib.suppress(KeyError):
+                found.append(json.dumps(self._get(f"/taskInstances/{task}/logs/{number}?full_content=true")["content"]))
+        return "\n".join(found)
+
+    def value(self, task: str) -> Any:
+        """What a task returned."""
+        return self._get(f"/taskInstances/{task}/xcomEntries/return_value?deserialize=true")["value"]
+
+    def answer(self, task: str, choice: str) -> None:
+        """Answer a task that waits for a person."""
+        body = {"chosen_options": [choice], "params_input": {}}
+        answer = self.world.client.call("PATCH", f"{self._path}/taskInstances/{task}/-1/hitlDetails", body)
+        assert answer.status_code == 200, answer.text
+
+    def remove(self) -> None:
+        self.world.client.call("DELETE", self._path)
+
+    def driver(self) -> psutil.Process | None:
+        """The Python driver of a job of this run, if there is one now."""
+        for process in psutil.process_iter(["pid", "name"]):
+            with contextlib.suppress(psutil.Error):
+                if self.id in process.environ().get("TIDEMARK_RUN", "") and process.name().startswith("python"):
+                    return process
+        return None
+
+    def _get(self, path: str) -> dict[str, Any]:
+        return dict(self.world.client.call("GET", f"{self._path}{path}").json())
