@@ -26,6 +26,8 @@ class Settings(BaseSettings):
     """Root of the streams' checkpoint locations and of the Kinesis ledgers."""
     jars_dir: Path = Field(default_factory=lambda data: data["home"] / "jars")
     """Folder with the Delta jars, filled once by ``tidemark jars``."""
+    data_docs_dir: Path = Field(default_factory=lambda data: data["home"] / "data_docs")
+    """Folder of Great Expectations' Data Docs: every validation's results as pages, from index.html on."""
     pipelines_dir: Path | None = None
     """A further folder of pipeline definitions, beside those of the package."""
     kinesis_endpoint_url: str | None = None

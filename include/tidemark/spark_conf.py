@@ -78,6 +78,7 @@ def submit_environment(settings: Settings) -> dict[str, str]:
         "TIDEMARK_LAKE_URI": settings.lake_uri,
         "TIDEMARK_STATE_URI": settings.state_uri,
         "TIDEMARK_JARS_DIR": settings.jars_dir,
+        "TIDEMARK_DATA_DOCS_DIR": settings.data_docs_dir,
         "TIDEMARK_PIPELINES_DIR": settings.pipelines_dir,
         "TIDEMARK_KINESIS_ENDPOINT_URL": settings.kinesis_endpoint_url,
         "TIDEMARK_AWS_REGION": settings.aws_region,

@@ -33,7 +33,7 @@ def pipeline_status(pipeline: Pipeline, settings: Settings) -> list[TableStatus]
     tables = tables_of(pipeline, settings)
     found: list[TableStatus] = []
     for table in tables:
-        if table is tables.generations:  # a list of definitions, which has no place in the log
+        if table in (tables.generations, tables.validations):  # lists, which have no place in the log
             continue
         try:
             found.append(_table_status(pipeline, table, settings, found[0].position if found else None))

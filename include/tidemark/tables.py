@@ -90,6 +90,23 @@ GENERATIONS_SCHEMA = pa.schema(
     ]
 )
 """One row a definition of events that the refine stream ran with, in order (``tidemark.generations``)."""
+VALIDATIONS_SCHEMA = pa.schema(
+    [
+        ("run", pa.string()),
+        ("validated_at", TIMESTAMP),
+        ("table", pa.string()),
+        ("stage", pa.string()),
+        ("from_date", pa.date32()),
+        ("to_date", pa.date32()),
+        ("expectation", pa.string()),
+        ("severity", pa.string()),
+        ("success", pa.bool_()),
+        ("observed", pa.string()),
+        ("unexpected", pa.int64()),
+        ("samples", pa.string()),
+    ]
+)
+"""One row an expectation and run of the suite (``tidemark.validations``); ``to_date`` is exclusive."""
 
 
 def silver_schema(pipeline: Pipeline) -> pa.Schema:
@@ -148,6 +165,7 @@ class Tables:
     quarantine: Table
     refine_log: Table
     generations: Table
+    validations: Table
     speed: dict[str, Table]
     batch: dict[str, Table]
 
@@ -158,6 +176,7 @@ class Tables:
             self.quarantine,
             self.refine_log,
             self.generations,
+            self.validations,
             *self.speed.values(),
             *self.batch.values(),
         )
@@ -182,6 +201,7 @@ def tables_of(pipeline: Pipeline, settings: Settings) -> Tables:
         quarantine=table("quarantine", QUARANTINE_SCHEMA, by_ingest, REFINE_APP),
         refine_log=table("refine_log", REFINE_LOG_SCHEMA, (), REFINE_APP),
         generations=table("generations", GENERATIONS_SCHEMA, (), None),
+        validations=table("validations", VALIDATIONS_SCHEMA, (), None),
         speed={
             r.name: table(f"speed_{r.name}", speed_schema(pipeline, r), by_event, REFINE_APP) for r in pipeline.rollups
         },

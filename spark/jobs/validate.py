@@ -1,28 +1,47 @@
 """spark-submit entry: checks a range of silver against the pipeline's suite; refused if one is broken."""
 
+from datetime import UTC, datetime
+
+from tidemark.delta import open_table
 from tidemark.errors import QualityGateError
 from tidemark.quality import load_suite
+from tidemark.quality.parameters import slice_parameters
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
 from tidemark.tables import tables_of
+from tidemark.validations import record, sample_text
 from tidemark_spark.job import FromOption, PipelineOption, ToOption, parse_range, run_job, show
 from tidemark_spark.parse import dated
 from tidemark_spark.session import session
-from tidemark_spark.validate import critical_failures, validate
+from tidemark_spark.validate import critical_failures, import_ahead, validate
 
 
 def main(pipeline: PipelineOption, from_: FromOption, to: ToOption) -> None:
     """Run the suite of a pipeline on silver's event dates [from, to)."""
     start, end = parse_range(from_, to)
+    import_ahead()
     settings, definition = get_settings(), get_pipeline(pipeline)
-    suite = load_suite(definition, settings)
-    silver = session(f"{pipeline}.validate").read.format("delta").load(tables_of(definition, settings).silver.uri)
-    checked = validate(silver.where(dated(start, end)), suite)
-    rows = [("passed" if c.success else "FAILED", c.severity, c.expectation, c.unexpected, c.observed) for c in checked]
+    suite, tables = load_suite(definition, settings), tables_of(definition, settings)
+    snapshot = open_table(tables.silver, settings)
+    parameters = slice_parameters(definition, snapshot, start, end, datetime.now(UTC))
+    silver = session(f"{pipeline}.validate").read.format("delta").option("versionAsOf", snapshot.version())
+    rows = silver.load(tables.silver.uri).where(dated(start, end))
+    checked = validate(rows, suite, definition.key, parameters, settings.data_docs_dir)
+    record(tables, settings, checked, start, end, "published")
     show(
-        f"{pipeline} [{start}, {end}) against {definition.suite}",
-        ["result", "severity", "expectation", "unexpected", "observed"],
-        rows,
+        f"{pipeline} [{start}, {end}) against {definition.suite} (Data Docs: {settings.data_docs_dir}/index.html)",
+        ["result", "severity", "expectation", "unexpected", "observed", "sample"],
+        [
+            (
+                one.result,
+                one.severity,
+                one.expectation,
+                one.unexpected,
+                one.observed,
+                *map(sample_text, one.samples[:1]),
+            )
+            for one in checked
+        ],
     )
     if critical := critical_failures(checked):
         raise QualityGateError(f"{pipeline} [{start}, {end}) breaks {definition.suite}: {critical}")

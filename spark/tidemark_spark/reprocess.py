@@ -8,7 +8,7 @@ together with its coverage. A run that dies leaves staged files that no version 
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import NamedTuple
 
@@ -24,8 +24,10 @@ from tidemark.errors import CoverageError, QualityGateError
 from tidemark.generations import Generation, current_generation
 from tidemark.publish import days_between, generation_app, publish_dates
 from tidemark.quality import Suite
+from tidemark.quality.parameters import slice_parameters
 from tidemark.settings import Settings
 from tidemark.tables import BATCH_APP, REFINE_APP, Tables, tables_of
+from tidemark.validations import record
 from tidemark_spark.actions import ObservedActions
 from tidemark_spark.parse import dated, parse, valid_events
 from tidemark_spark.rejudge import RECORD, Rejudged, quarantine_newly_broken, refuse_moves, release_recovered
@@ -224,8 +226,14 @@ class _Slice:
         if not staged.files and self._was().isEmpty():
             say("no event in the range, before or after: there is nothing to check")
             return
-        checked = validate(self._rows(staged), self._suite)
-        say(f"suite {self._suite.name}: {sum(c.success for c in checked)} of {len(checked)} expectations hold")
+        parameters = slice_parameters(self._pipeline, self._silver, self._start, self._end, datetime.now(UTC))
+        rows, docs = self._rows(staged), self._settings.data_docs_dir
+        checked = validate(rows, self._suite, self._pipeline.key, parameters, docs)
+        record(self._tables, self._settings, checked, self._start, self._end, "staged slice")
+        say(f"suite {self._suite.name}: {sum(c.success is True for c in checked)} of {len(checked)} expectations hold")
+        for one in checked:
+            if one.success is False and not one.refuses:
+                say(f"{one.severity}: {one.told()}")
         if critical := critical_failures(checked):
             raise QualityGateError(f"nothing was published of {self.name}, as the staged slice breaks: {critical}")
 

@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from tidemark.cli import data, demo, jobs, quality
+from tidemark.cli import data, demo, jobs, quality, quarantine
 from tidemark.errors import TidemarkError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ demo.register(app)
 jobs.register(app)
 data.register(app)
 quality.register(app)
+quarantine.register(app)
 
 
 def main() -> None:

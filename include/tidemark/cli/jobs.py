@@ -21,7 +21,8 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def _submit(job: str, arguments: list[str]) -> None:
+def submit(job: str, arguments: list[str]) -> None:
+    """Run a job of spark/jobs; ``arguments`` begin with ``--pipeline`` and its name. Raises JobError if it fails."""
     from tidemark.jars import ensure_jars
     from tidemark.spark_conf import java_executable, submit_command, submit_environment
 
@@ -52,7 +53,7 @@ def stream(
     available_now: Annotated[bool, typer.Option(help="Stop once everything there is has been read.")] = False,
 ) -> None:
     """Run the ingest and the refine stream of a pipeline."""
-    _submit("stream", ["--pipeline", pipeline, *(["--available-now"] if available_now else [])])
+    submit("stream", ["--pipeline", pipeline, *(["--available-now"] if available_now else [])])
 
 
 def reprocess(
@@ -66,7 +67,7 @@ def reprocess(
     if everything == (from_ is not None or to is not None):
         raise TidemarkError("say which event dates: either --from and --to, or --all")
     chosen = ["--all"] if everything else [*_given("--from", from_), *_given("--to", to)]
-    _submit("reprocess", ["--pipeline", pipeline, *chosen, "--wait-seconds", str(wait_seconds)])
+    submit("reprocess", ["--pipeline", pipeline, *chosen, "--wait-seconds", str(wait_seconds)])
 
 
 def compact(
@@ -74,14 +75,14 @@ def compact(
     grace: Annotated[str, typer.Option(help="Speed rows younger than this are not folded.")] = "1 hour",
 ) -> None:
     """Fold the speed tables, and OPTIMIZE the tables of a pipeline, where the streams no longer write."""
-    _submit("compact", ["--pipeline", pipeline, "--grace", grace])
+    submit("compact", ["--pipeline", pipeline, "--grace", grace])
 
 
 def validate(pipeline: PipelineArgument, from_: FromOption, to: ToOption) -> None:
     """Check silver's event dates [from, to) against the pipeline's suite."""
-    _submit("validate", ["--pipeline", pipeline, "--from", from_, "--to", to])
+    submit("validate", ["--pipeline", pipeline, "--from", from_, "--to", to])
 
 
 def reconcile(pipeline: PipelineArgument, from_: FromOption, to: ToOption) -> None:
     """Recompute the event dates [from, to) from bronze and compare them with speed and serving, pane by pane."""
-    _submit("reconcile", ["--pipeline", pipeline, "--from", from_, "--to", to])
+    submit("reconcile", ["--pipeline", pipeline, "--from", from_, "--to", to])

@@ -43,7 +43,7 @@ RESERVED_COLUMNS = frozenset(
 )
 """Names that Tidemark's own columns have; a definition may not use them."""
 
-RESERVED_TABLES = frozenset({"bronze", "silver", "quarantine", "refine_log", "generations"})
+RESERVED_TABLES = frozenset({"bronze", "silver", "quarantine", "refine_log", "generations", "validations"})
 """Tables that every pipeline has beside the views of its rollups; the others begin with ``batch_`` or ``speed_``."""
 
 RESERVED_SCHEMAS = frozenset({"main", "temp", "system", "information_schema", "pg_catalog"})

@@ -6,7 +6,7 @@ for a row is left to the batch, and the suite says why.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tidemark.definition import Pipeline
 from tidemark.errors import ExpectationError
+from tidemark.quality.parameters import PARAMETERS, needed_parameters
+from tidemark.quality.rules import LeftToBatchError, WrongArgumentError, broken_rows
 from tidemark.settings import Settings
 
 Action = Literal["quarantine", "warn", "fail"]
@@ -70,6 +72,12 @@ class Suite:
     content: Mapping[str, Any]
     rules: tuple[RowRule, ...]
     batch_only: tuple[BatchOnly, ...]
+    names: tuple[str, ...] = ()
+    """The names of all expectations, in the file's order."""
+
+    def named(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Each expectation of the file with its name."""
+        return list(zip(self.names, self.content["expectations"], strict=True))
 
     def with_action(self, *actions: Action) -> tuple[RowRule, ...]:
         """The row rules with one of some actions."""
@@ -103,7 +111,7 @@ def parse_suite(path: Path, pipeline: Pipeline) -> Suite:
         ) from error
     except (orjson.JSONDecodeError, ValidationError) as error:
         raise ExpectationError(f"{path} is no Great Expectations suite: {error}") from error
-    rules, batch_only, names = [], [], Counter[str]()
+    rules, batch_only, names, seen = [], [], [], Counter[str]()
     for expectation in parsed.expectations:
         columns = _columns(expectation.kwargs)
         for column in columns:
@@ -111,21 +119,28 @@ def parse_suite(path: Path, pipeline: Pipeline) -> Suite:
                 raise ExpectationError(
                     f"{path}: {expectation.type} names the column {column!r}, which {pipeline.name!r} does not have"
                 )
-        name = f"{expectation.type}({', '.join(columns)})"
-        names[name] += 1
-        name += f"#{names[name]}" if names[name] > 1 else ""
+        name = expectation.type + (f"({', '.join(columns)})" if columns else "")
+        seen[name] += 1
+        name += f"#{seen[name]}" if seen[name] > 1 else ""
+        names.append(name)
+        if unknown := needed_parameters({"kwargs": expectation.kwargs}) - set(PARAMETERS):
+            raise ExpectationError(
+                f"{path}: {name} names the parameters {sorted(unknown)}; known are {', '.join(PARAMETERS)}"
+            )
         action = (expectation.meta or {}).get("action")
         if action not in (None, *ACTIONS):
             raise ExpectationError(f"{path}: {name} has action {action!r}; known are quarantine, warn and fail")
-        derive = _PREDICATES.get(expectation.type)
-        if derive is None or expectation.kwargs.get("mostly", 1) != 1:
-            reason = "it is about the table as a whole" if derive is None else "mostly allows some rows to break it"
-            reason += f"; its action {action} has no effect" if action else ""
-            batch_only.append(BatchOnly(name, reason, _limits(expectation.kwargs)))
-            continue
-        broken = f"coalesce({derive(expectation.kwargs)}, false)"
-        rules.append(RowRule(name, broken, action or "quarantine", columns, _limits(expectation.kwargs)))
-    return Suite(parsed.name, content, tuple(rules), tuple(batch_only))
+        limits = _limits(expectation.kwargs)
+        try:
+            broken = broken_rows(expectation.type, expectation.kwargs, pipeline.events)
+        except LeftToBatchError as error:
+            reason = f"{error}; its action {action} has no effect" if action else str(error)
+            batch_only.append(BatchOnly(name, reason, limits))
+        except WrongArgumentError as error:
+            raise ExpectationError(f"{path}: {name} {error}") from error
+        else:
+            rules.append(RowRule(name, broken, action or "quarantine", columns, limits))
+    return Suite(parsed.name, content, tuple(rules), tuple(batch_only), tuple(names))
 
 
 def _columns(kwargs: Mapping[str, Any]) -> tuple[str, ...]:
@@ -135,43 +150,3 @@ def _columns(kwargs: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _limits(kwargs: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in kwargs.items() if name not in COLUMN_ARGUMENTS)
-
-
-def _literal(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return repr(value)
-    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
-def _column(kwargs: Mapping[str, Any], name: str = "column") -> str:
-    return f"`{kwargs[name]}`"
-
-
-def _outside(value: str, kwargs: Mapping[str, Any]) -> str:
-    bounds = []
-    if kwargs.get("min_value") is not None:
-        bounds.append(f"{value} {'<=' if kwargs.get('strict_min') else '<'} {_literal(kwargs['min_value'])}")
-    if kwargs.get("max_value") is not None:
-        bounds.append(f"{value} {'>=' if kwargs.get('strict_max') else '>'} {_literal(kwargs['max_value'])}")
-    return "(" + (" OR ".join(bounds) or "false") + ")"
-
-
-def _members(kwargs: Mapping[str, Any]) -> str:
-    return ", ".join(_literal(value) for value in kwargs["value_set"])
-
-
-_PREDICATES: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "expect_column_values_to_not_be_null": lambda k: f"{_column(k)} IS NULL",
-    "expect_column_values_to_be_null": lambda k: f"{_column(k)} IS NOT NULL",
-    "expect_column_values_to_be_between": lambda k: _outside(_column(k), k),
-    "expect_column_value_lengths_to_be_between": lambda k: _outside(f"length({_column(k)})", k),
-    "expect_column_values_to_be_in_set": lambda k: f"{_column(k)} NOT IN ({_members(k)})",
-    "expect_column_values_to_not_be_in_set": lambda k: f"{_column(k)} IN ({_members(k)})",
-    "expect_column_values_to_match_regex": lambda k: f"NOT {_column(k)} RLIKE {_literal(k['regex'])}",
-    "expect_column_pair_values_a_to_be_greater_than_b": lambda k: (
-        f"NOT {_column(k, 'column_A')} {'>=' if k.get('or_equal') else '>'} {_column(k, 'column_B')}"
-    ),
-}

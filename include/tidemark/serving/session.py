@@ -22,7 +22,7 @@ def sql_session(pipelines: list[Pipeline], settings: Settings) -> duckdb.DuckDBP
     connection = connect()
     for pipeline in pipelines:
         tables = tables_of(pipeline, settings)
-        ordered = [*tables.batch.values(), *tables.speed.values(), *tables.refined, tables.bronze]
+        ordered = [*tables.batch.values(), *tables.speed.values(), *tables.refined, tables.bronze, tables.validations]
         try:
             snapshots = {table.name: open_table(table, settings) for table in ordered}
         except TableError:

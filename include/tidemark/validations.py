@@ -1,0 +1,96 @@
+"""What validations found, in a Delta table: one row an expectation and run, appended by whoever ran the suite."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Any, Literal, NamedTuple, get_args
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import write_deltalake
+
+from tidemark.delta import open_table, retry_conflicts
+from tidemark.settings import Settings
+from tidemark.tables import Tables
+
+Stage = Literal["staged slice", "published"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+"""What was checked: the staged slice of a reprocess, before it is published, or silver as it stands."""
+
+
+class Checked(NamedTuple):
+    """The result of one expectation on a slice; ``success`` is None where it could not be checked, see ``observed``."""
+
+    expectation: str
+    success: bool | None
+    observed: str
+    unexpected: int
+    severity: str
+    samples: tuple[Any, ...] = ()
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it keeps rows from being published."""
+        return self.success is False and self.severity == "critical"
+
+    @property
+    def result(self) -> str:
+        """In one word."""
+        return "skipped" if self.success is None else "passed" if self.success else "FAILED"
+
+    def told(self) -> str:
+        """The expectation with its figures and sample rows, in one line."""
+        line = f"{self.expectation}: observed {self.observed or 'nothing'}, {self.unexpected:,} unexpected"
+        return line + (f", such as {' and '.join(map(sample_text, self.samples))}" if self.samples else "")
+
+
+def sample_text(sample: object) -> str:
+    """A sample row, or value, as JSON."""
+    return orjson.dumps(sample, default=str).decode()
+
+
+@retry_conflicts
+def record(
+    tables: Tables, settings: Settings, checked: Sequence[Checked], start: date, end: date, stage: Stage
+) -> None:
+    """Append the results of one run over the event dates ``[start, end)``; ``date.min`` and ``max``: no limit."""
+    run, now = uuid.uuid4().hex, datetime.now(UTC)
+    whole = {date.min, date.max}
+    rows = [
+        {
+            "run": run,
+            "validated_at": now,
+            "table": tables.silver.name,
+            "stage": stage,
+            "from_date": None if start in whole else start,
+            "to_date": None if end in whole else end,
+            "expectation": one.expectation,
+            "severity": one.severity,
+            "success": one.success,
+            "observed": one.observed,
+            "unexpected": one.unexpected,
+            "samples": sample_text(list(one.samples)),
+        }
+        for one in checked
+    ]
+    table = tables.validations
+    write_deltalake(
+        table.uri,
+        pa.Table.from_pylist(rows, schema=table.schema),
+        mode="append",
+        storage_options=settings.storage_options or None,
+    )
+
+
+def newest(tables: Tables, settings: Settings, stage: str | None = None) -> list[dict[str, Any]]:
+    """The rows of the newest run, of one stage or of any; none where nothing was validated yet.
+
+    Raises:
+        TableError: the pipeline has no such table yet.
+    """
+    rows = open_table(tables.validations, settings).to_pyarrow_dataset().to_table()
+    if stage:
+        rows = rows.filter(pc.equal(rows["stage"], stage))
+    latest = pc.max(rows["validated_at"])
+    return list(rows.filter(pc.equal(rows["validated_at"], latest)).to_pylist()) if rows.num_rows else []

@@ -1,0 +1,100 @@
+"""Replay of quarantine: records that the definition and suite of now let pass are moved into silver, each once.
+
+A quarantined record may be a copy of an event that silver holds, may have another event date now, and belongs into the
+rollups of that date too. A reprocess of the event dates does all of that exactly, so a replay finds the dates that the
+records which pass now belong to, and reprocesses these; streams go on beside it.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import date, timedelta
+from typing import NamedTuple
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from tidemark.definition import Pipeline
+from tidemark.delta import open_table, position
+from tidemark.generations import Generation, current_generation
+from tidemark.publish import generation_app
+from tidemark.quality import Suite
+from tidemark.settings import Settings
+from tidemark.tables import tables_of
+from tidemark_spark.parse import parse
+from tidemark_spark.rejudge import RECORD, release_recovered
+from tidemark_spark.reprocess import reprocess
+
+
+class Replayed(NamedTuple):
+    """What a replay did: quarantined records looked at, that pass now, that silver gained, and that were copies."""
+
+    looked_at: int
+    passing: dict[date, int]
+    released: int
+    in_silver: int
+    copies: int
+
+
+def replay(
+    spark: SparkSession,
+    pipeline: Pipeline,
+    suite: Suite,
+    settings: Settings,
+    *,
+    wait_seconds: float = 300,
+    dry_run: bool = False,
+    say: Callable[[str], None] = print,
+) -> Replayed:
+    """Judge the quarantined records again and reprocess the event dates of those that pass; nothing is moved twice.
+
+    Records that were judged by the running definition are left alone: the verdict would be the same. ``dry_run``: only
+    say what would be moved.
+
+    Raises:
+        CoverageError, QualityGateError, TableError: as ``reprocess`` does. Ranges that were done before stay done, and
+            the next replay goes on with the others.
+    """
+    tables = tables_of(pipeline, settings)
+    generation = current_generation(pipeline, suite, settings)
+    held = _judged_before(spark, pipeline, settings, generation)
+    passing = parse(held.drop("reasons"), pipeline, suite).where(F.size("reasons") == 0)
+    passing = passing.select(*RECORD, "event_date", "ingest_date", "segment").persist()
+    try:
+        dates = {row["event_date"]: row["count"] for row in passing.groupBy("event_date").count().collect()}
+        found = Replayed(held.count(), dict(sorted(dates.items())), 0, 0, 0)
+        say(f"{sum(dates.values()):,} of {found.looked_at:,} quarantined records pass now, of {len(dates)} event dates")
+        if dry_run or not dates:
+            return found
+        released = 0
+        judged = open_table(tables.silver, settings)
+        done = [day for day in dates if position(judged, generation_app(day)) >= generation.number]
+        if done:
+            # A reprocess has published these dates already, and died before it cleared quarantine.
+            finished = passing.where(F.col("event_date").isin(done))
+            released += release_recovered(spark, finished, tables.quarantine, settings)
+        for start, end in ranges(set(dates) - set(done)):
+            run = reprocess(spark, pipeline, suite, settings, start, end, wait_seconds=wait_seconds, say=say)
+            released += run.rejudged.recovered
+        silver = spark.read.format("delta").load(tables.silver.uri).select(RECORD)
+        in_silver = passing.join(silver, RECORD, "left_semi").count()
+        return found._replace(released=released, in_silver=in_silver, copies=sum(dates.values()) - in_silver)
+    finally:
+        passing.unpersist()
+
+
+def ranges(days: Iterable[date]) -> list[tuple[date, date]]:
+    """The dates as half-open ranges, each of consecutive dates."""
+    joined: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if joined and joined[-1][1] == day:
+            joined[-1] = (joined[-1][0], day + timedelta(days=1))
+        else:
+            joined.append((day, day + timedelta(days=1)))
+    return joined
+
+
+def _judged_before(spark: SparkSession, pipeline: Pipeline, settings: Settings, generation: Generation) -> DataFrame:
+    """The quarantined records that an older definition judged, of a snapshot that stays while the run changes it."""
+    table = tables_of(pipeline, settings).quarantine
+    snapshot = open_table(table, settings)
+    rows = spark.read.format("delta").option("versionAsOf", snapshot.version()).load(table.uri)
+    return rows.where(F.col("ingest_batch") <= generation.after)

@@ -1,0 +1,107 @@
+"""Validation by Great Expectations: what is recorded of it, in the table and in Data Docs, and what refuses a slice."""
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from layers import make_tables
+from pyspark.sql import SparkSession
+
+from tidemark.errors import ExpectationError
+from tidemark.pipelines.clickstream import clickstream
+from tidemark.quality import Suite
+from tidemark.quality.suite import parse_suite
+from tidemark.settings import Settings
+from tidemark.tables import tables_of
+from tidemark.validations import Checked, newest, record
+from tidemark_spark.validate import critical_failures, validate
+
+DAY = date(2026, 1, 1)
+ROWS = "SELECT concat('0000000', id) AS event_id, id AS user_id, CAST(id AS DECIMAL(12,2)) AS value, "
+ROWS += "timestamp'2026-01-01T12:00:00Z' + make_interval(0, 0, 0, 0, CAST(id AS INT)) AS event_time FROM range(10)"
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Any:
+    def make(*expectations: tuple[str, dict[str, Any], str, dict[str, Any]]) -> Suite:
+        made = [
+            {
+                "id": f"414f27c7-bedc-5fae-8718-9531803cce3{n}",
+                "type": kind,
+                "kwargs": kwargs,
+                "severity": severity,
+                "meta": meta,
+            }
+            for n, (kind, kwargs, severity, meta) in enumerate(expectations)
+        ]
+        (tmp_path / "s.json").write_bytes(orjson.dumps({"name": "clickstream", "expectations": made, "meta": {}}))
+        return parse_suite(tmp_path / "s.json", clickstream)
+
+    return make
+
+
+def test_results_are_told_with_samples_and_kept_in_the_table_and_in_data_docs(
+    spark: SparkSession, settings: Settings, suite: Any, tmp_path: Path
+) -> None:
+    fresh = {"column": "event_time", "min_value": {"$PARAMETER": "slice_end - timedelta(hours=6)"}}
+    volume = {"min_value": {"$PARAMETER": "round(0.5 * expected_rows)"}}
+    made = suite(
+        ("expect_column_values_to_be_between", {"column": "value", "max_value": 7}, "critical", {}),
+        ("expect_column_values_to_be_between", {"column": "value", "max_value": 5}, "critical", {"action": "warn"}),
+        ("expect_column_mean_to_be_between", {"column": "value", "max_value": 2}, "warning", {}),
+        ("expect_column_max_to_be_between", fresh, "critical", {}),
+        ("expect_table_row_count_to_be_between", volume, "critical", {}),
+        ("expect_column_values_to_be_unique", {"column": "event_id"}, "critical", {}),
+    )
+    parameters = {"slice_end": datetime(2026, 1, 2)}
+    checked = validate(spark.sql(ROWS), made, ["event_id"], parameters, tmp_path / "docs")
+    between = "expect_column_values_to_be_between(value)"
+    assert [(c.expectation, c.success, c.unexpected, c.severity) for c in checked] == [
+        (between, False, 2, "critical"),
+        (f"{between}#2", False, 4, "warning"),
+        ("expect_column_mean_to_be_between(value)", False, 0, "warning"),
+        ("expect_column_max_to_be_between(event_time)", True, 0, "critical"),
+        ("expect_table_row_count_to_be_between", None, 0, "critical"),
+        ("expect_column_values_to_be_unique(event_id)", True, 0, "critical"),
+    ]
+    assert checked[4].observed == "not checked: expected_rows has no value"
+    refusal = critical_failures(checked)
+    assert refusal.startswith(f"{between}: observed ")
+    assert refusal.endswith(
+        '2 unexpected, such as {"event_id":"00000008","value":"8.00"} and {"event_id":"00000009","value":"9.00"}'
+    )
+    pages = list((tmp_path / "docs" / "validations").rglob("*.html"))
+    assert len(pages) == 1
+    assert (tmp_path / "docs" / "index.html").exists()
+
+    late = validate(spark.sql(ROWS), made, ["event_id"], {"slice_end": datetime(2026, 1, 3), "expected_rows": 10.0})
+    assert [(c.success, c.observed) for c in late[3:5]] == [(False, "2026-01-01 21:00:00"), (True, "10")]
+
+    make_tables(clickstream, settings)
+    tables = tables_of(clickstream, settings)
+    assert newest(tables, settings) == []
+    record(tables, settings, late[:1], date.min, date.max, "staged slice")
+    record(tables, settings, checked, DAY, date(2026, 1, 2), "published")
+    rows = newest(tables, settings)
+    assert [row["success"] for row in rows] == [c.success for c in checked]
+    assert {row["stage"] for row in rows} == {"published"}
+    assert orjson.loads(rows[0]["samples"])[0] == {"event_id": "00000008", "value": "8.00"}
+    (staged,) = newest(tables, settings, "staged slice")
+    assert (staged["from_date"], staged["to_date"]) == (None, None)
+
+
+def test_what_cannot_be_evaluated_is_an_error_and_no_verdict(spark: SparkSession, suite: Any) -> None:
+    made = suite(("expect_column_mean_to_be_between", {"column": "event", "max_value": 2}, "critical", {}))
+    with pytest.raises(ExpectationError, match=r"could not be evaluated: expect_column_mean_to_be_between\(event\)"):
+        validate(spark.sql(ROWS), made, ["event_id"])
+
+
+def test_only_broken_critical_expectations_refuse() -> None:
+    kept = [
+        Checked("a", True, "", 0, "critical"),
+        Checked("b", None, "", 0, "critical"),
+        Checked("c", False, "", 1, "info"),
+    ]
+    assert critical_failures(kept) == ""
