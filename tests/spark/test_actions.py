@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+from great_expectations.expectations import ExpectColumnValuesToMatchRegex
 from layers import kinesis_records, make_tables, read
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
@@ -16,6 +17,7 @@ from tidemark.errors import ExpectationError, QualityGateError
 from tidemark.generations import begin_generation
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.quality import Suite, load_suite
+from tidemark.quality.project import gx_project
 from tidemark.serving.session import sql_session
 from tidemark.settings import Settings
 from tidemark.tables import tables_of
@@ -95,11 +97,31 @@ def test_fail_publishes_nothing_of_the_batch_says_why_and_goes_on_once_the_suite
         refine(clickstream)
     assert [open_table(table, settings).version() for table in published] == versions
 
-    relaxed = suite(settings, (BETWEEN, CHEAP, "quarantine"), (IN_SET, KNOWN, "quarantine"))
+    # Mended with Great Expectations' own API, as its users do.
+    mended = gx_project(settings=settings).suites.get("clickstream")
+    for expectation in mended.expectations:
+        expectation.meta = {"action": "quarantine"}
+    mended.add_expectation(
+        ExpectColumnValuesToMatchRegex(column="event_id", regex="^0{7}[0-7]$", meta={"action": "quarantine"})
+    )
+    mended.save()
+    relaxed = load_suite(clickstream, settings)
+    assert [(rule.name, rule.action) for rule in relaxed.rules] == [
+        (f"{BETWEEN}(value)", "quarantine"),
+        (f"{IN_SET}(event)", "quarantine"),
+        ("expect_column_values_to_match_regex(event_id)", "quarantine"),
+    ]
     begin_generation(clickstream, relaxed, settings)
     refine(clickstream)
     assert sorted(read(tables.silver, settings)["event_id"].to_pylist()) == ["00000001", "00000002"]
-    assert read(tables.quarantine, settings).num_rows == 6
+    reasons = {
+        orjson.loads(row["data"])["event_id"]: row["reasons"] for row in read(tables.quarantine, settings).to_pylist()
+    }
+    assert sorted(reasons) == [f"{n:08x}" for n in range(3, 9)]
+    assert reasons["00000008"] == [
+        f"expectation:{BETWEEN}(value)",
+        "expectation:expect_column_values_to_match_regex(event_id)",
+    ]
 
     # A reprocess refuses the same rows, before it publishes anything.
     strict = suite(settings, (IN_SET, {"column": "event", "value_set": ["view"]}, "fail"))

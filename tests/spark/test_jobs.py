@@ -14,6 +14,7 @@ from tidemark.serving import answer, pin
 from tidemark.settings import Settings
 from tidemark.spark_conf import submit_command, submit_environment
 from tidemark.tables import tables_of
+from tidemark.validations import newest
 from tidemark_spark.bronze import BronzeSink
 
 
@@ -57,6 +58,10 @@ def test_reprocess_compact_and_validate_keep_every_answer(
     assert checked.returncode == 0, checked.stdout[-3000:] + checked.stderr[-2000:]
     assert "passed" in checked.stdout
     assert "FAILED" not in checked.stdout
+    assert (settings.data_docs_dir / "index.html").exists()
+    kept = newest(tables_of(flights, settings), settings)
+    assert {row["stage"] for row in kept} == {"published"}
+    assert len(kept) == len(newest(tables_of(flights, settings), settings, "staged slice"))
 
     empty = run("validate", "--from", "1999-01-01", "--to", "1999-01-02")
     assert empty.returncode == REFUSED, "a slice without rows breaks the row count"

@@ -30,7 +30,7 @@ RULE = f"expectation:{KIND}(value)"
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     (tmp_path / "expectations").mkdir()
-    return settings.model_copy(update={"project_dir": tmp_path, "data_docs_dir": tmp_path / "docs"})
+    return settings.model_copy(update={"project_dir": tmp_path})
 
 
 def allow(settings: Settings, most: int) -> Suite:

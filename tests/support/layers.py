@@ -24,7 +24,7 @@ ARRIVAL = datetime(2026, 1, 2, tzinfo=UTC)
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings of a lake without tables."""
-    return Settings(lake_uri=str(tmp_path / "lake"), state_uri=str(tmp_path / "state"))
+    return Settings(lake_uri=str(tmp_path / "lake"), state_uri=str(tmp_path / "state"), data_docs_dir=tmp_path / "docs")
 
 
 def make_tables(pipeline: Pipeline, settings: Settings) -> None:

@@ -1,7 +1,10 @@
 """``tidemark quality``: the suite of a pipeline, and what its checks found."""
 
+from datetime import date
+from pathlib import Path
 from typing import Annotated
 
+import orjson
 import typer
 
 from tidemark.cli.data import JsonOption, print_rows
@@ -68,3 +71,39 @@ def show(
     title = f"{pipeline}.{first['table']} {dates}, {first['stage']}, {first['validated_at']:%Y-%m-%d %H:%M:%S} UTC"
     shown = [{"result": RESULTS[row["success"]], **{name: row[name] for name in SHOWN}} for row in rows]
     print_rows(shown, as_json=False, title=title)
+
+
+@commands.command()
+def profile(
+    pipeline: PipelineArgument,
+    from_: Annotated[str | None, typer.Option("--from", help="First event date; without it, from the first.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Event date after the last.")] = None,
+    margin: Annotated[float, typer.Option(help="Share of a range by which its limits are wider.", min=0, max=10)] = 0.1,
+    output: Annotated[Path | None, typer.Option(help="Write the suite to this file instead of printing it.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Propose a suite from what silver holds: nulls, ranges, value sets, lengths, means, volume and freshness.
+
+    A draft: read it, and give what should keep rows out the action quarantine.
+    """
+    from tidemark.profile import propose_suite
+
+    if output and output.exists() and not force:
+        raise TidemarkError(f"{output} exists: choose another --output, or say --force to replace it")
+    dates = {"start": _date("--from", from_), "end": _date("--to", to)}
+    chosen = {name: value for name, value in dates.items() if value}
+    suite = propose_suite(get_pipeline(pipeline), get_settings(), margin=margin, **chosen)
+    text = orjson.dumps(suite, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_bytes(text)
+        typer.echo(f"{len(suite['expectations'])} expectations proposed in {output}")
+    else:
+        typer.echo(text.decode(), nl=False)
+
+
+def _date(option: str, text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError as error:
+        raise TidemarkError(f"{option} is a date like 2013-01-31, not {text!r}") from error
