@@ -1,7 +1,8 @@
 """Check silver against the pipeline's suite of expectations, with Great Expectations.
 
 One DAG a pipeline, ``<pipeline>.validate``, over the data interval, or `from` and `to` when triggered by hand. A broken
-expectation fails the run, whose log shows every expectation with its figures.
+critical expectation fails the run, whose log shows every expectation with its figures and sample rows; the table
+`validations` and Data Docs keep them, and `tidemark quality show` prints the newest.
 """
 
 from airflow.sdk import dag

@@ -1,5 +1,6 @@
 """spark-submit entry: checks a range of silver against the pipeline's suite; refused if one is broken."""
 
+from collections import Counter
 from datetime import UTC, datetime
 
 from tidemark.delta import open_table
@@ -10,7 +11,7 @@ from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
 from tidemark.tables import tables_of
 from tidemark.validations import record, sample_text
-from tidemark_spark.job import FromOption, PipelineOption, ToOption, parse_range, run_job, show
+from tidemark_spark.job import FromOption, PipelineOption, ToOption, parse_range, result, run_job, show
 from tidemark_spark.parse import dated
 from tidemark_spark.session import session
 from tidemark_spark.validate import critical_failures, import_ahead, validate
@@ -43,6 +44,8 @@ def main(pipeline: PipelineOption, from_: FromOption, to: ToOption) -> None:
             for one in checked
         ],
     )
+    counted = Counter(one.result.lower() for one in checked)
+    result({"from": start, "to": end, **counted, "data_docs": f"{settings.data_docs_dir}/index.html"})
     if critical := critical_failures(checked):
         raise QualityGateError(f"{pipeline} [{start}, {end}) breaks {definition.suite}: {critical}")
 

@@ -15,7 +15,7 @@ from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from tidemark.definition import Pipeline
 from tidemark.delta import NOTHING, open_table, position
-from tidemark.errors import JobError
+from tidemark.errors import JobError, QualityGateError
 from tidemark.generations import begin_generation
 from tidemark.quality import Suite
 from tidemark.settings import Settings
@@ -126,12 +126,14 @@ def run_to_end(spark: SparkSession, queries: list[StreamingQuery]) -> None:
 
     Raises:
         JobError: one failed; the others are stopped then, and the message says why.
+        QualityGateError: so, by an expectation whose action is fail: a restart as it is would meet the same rows.
     """
     while True:
         if failed := [reason for query in queries if (reason := why_ended(query))]:
+            refused = any(QualityGateError.__name__ in str(query.exception()) for query in queries)
             for query in queries:
                 query.stop()
-            raise JobError("; ".join(failed))
+            raise (QualityGateError if refused else JobError)("; ".join(failed))
         if not any(query.isActive for query in queries):
             return
         with contextlib.suppress(StreamingQueryException):

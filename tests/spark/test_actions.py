@@ -9,7 +9,6 @@ import orjson
 import pytest
 from great_expectations.expectations import ExpectColumnValuesToMatchRegex
 from layers import kinesis_records, make_tables, read
-from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 
 from tidemark.delta import open_table
@@ -24,6 +23,7 @@ from tidemark.tables import tables_of
 from tidemark_spark.actions import check_rules
 from tidemark_spark.bronze import BronzeSink
 from tidemark_spark.reprocess import reprocess
+from tidemark_spark.streams import run_to_end, start_refine
 
 DAY = date(2026, 1, 1)
 CHEAP = {"column": "value", "min_value": 0, "max_value": 10}
@@ -53,7 +53,7 @@ def click(number: int, event: str = "click", value: str = "1.00") -> dict[str, A
 
 
 def test_warn_lets_rows_pass_and_counts_them_and_what_is_quarantined_names_all_it_broke(
-    spark: SparkSession, settings: Settings, refine: Callable[..., None], capsys: pytest.CaptureFixture[str]
+    spark: SparkSession, settings: Settings, refine: Callable[..., None]
 ) -> None:
     made = suite(settings, (BETWEEN, CHEAP, "warn"), (IN_SET, KNOWN, "quarantine"))
     make_tables(clickstream, settings)
@@ -79,9 +79,10 @@ def test_warn_lets_rows_pass_and_counts_them_and_what_is_quarantined_names_all_i
 
 
 def test_fail_publishes_nothing_of_the_batch_says_why_and_goes_on_once_the_suite_is_mended(
-    spark: SparkSession, settings: Settings, refine: Callable[..., None]
+    spark: SparkSession, settings: Settings, refine: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    suite(settings, (BETWEEN, CHEAP, "fail"), (IN_SET, KNOWN, "quarantine"))
+    caplog.set_level("INFO", "tidemark.stream")
+    strict = suite(settings, (BETWEEN, CHEAP, "fail"), (IN_SET, KNOWN, "quarantine"))
     make_tables(clickstream, settings)
     tables = tables_of(clickstream, settings)
     sink = BronzeSink(clickstream, settings, lambda: "q")
@@ -93,8 +94,9 @@ def test_fail_publishes_nothing_of_the_batch_says_why_and_goes_on_once_the_suite
     published = [*tables.refined]
     versions = [open_table(table, settings).version() for table in published]
     message = r"nothing of the micro-batch.*between\(value\): 5 rows, such as .*\"value\":\"99.00\".*kept in bronze"
-    with pytest.raises(StreamingQueryException, match=message):
-        refine(clickstream)
+    with pytest.raises(QualityGateError, match=message):
+        run_to_end(spark, [start_refine(spark, clickstream, strict, settings, available_now=True)])
+    assert "suite clickstream: the stream enforces 2 expectations (1 quarantine, 0 warn, 1 fail)" in caplog.text
     assert [open_table(table, settings).version() for table in published] == versions
 
     # Mended with Great Expectations' own API, as its users do.
@@ -124,10 +126,10 @@ def test_fail_publishes_nothing_of_the_batch_says_why_and_goes_on_once_the_suite
     ]
 
     # A reprocess refuses the same rows, before it publishes anything.
-    strict = suite(settings, (IN_SET, {"column": "event", "value_set": ["view"]}, "fail"))
-    begin_generation(clickstream, strict, settings)
+    views = suite(settings, (IN_SET, {"column": "event", "value_set": ["view"]}, "fail"))
+    begin_generation(clickstream, views, settings)
     with pytest.raises(QualityGateError, match=r"nothing of the reprocess of \[.*in_set\(event\): 8 rows, such as"):
-        reprocess(spark, clickstream, strict, settings, DAY, date(2026, 1, 2), wait_seconds=5, audit=False)
+        reprocess(spark, clickstream, views, settings, DAY, date(2026, 1, 2), wait_seconds=5, audit=False)
     assert read(tables.silver, settings).num_rows == 2
 
 
