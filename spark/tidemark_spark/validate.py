@@ -1,6 +1,7 @@
 """Batch validation: the pipeline's suite, run by Great Expectations on a range of silver."""
 
 import importlib
+import logging
 import os
 import threading
 import time
@@ -14,6 +15,8 @@ from tidemark.errors import ExpectationError
 from tidemark.quality import Suite
 from tidemark.quality.parameters import needed_parameters
 from tidemark.validations import Checked
+
+log = logging.getLogger("tidemark.validate")
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
@@ -50,7 +53,7 @@ def run_suite(
     time.tzset()
     stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
     sites: dict[str, Any] = {}
-    if data_docs:
+    if data_docs and _can_write(data_docs):
         results = stores.stores[stores.validation_results_store_name]
         results["store_backend"] = {**_files(data_docs / "results"), "filepath_suffix": ".json"}
         sites["tidemark"] = {
@@ -80,7 +83,7 @@ def run_suite(
         gx.Checkpoint(
             name=suite.name,
             validation_definitions=[definition],
-            actions=[UpdateDataDocsAction(name="data_docs")] if data_docs else [],
+            actions=[UpdateDataDocsAction(name="data_docs")] if sites else [],
             result_format=result_format,
         )
     )
@@ -147,6 +150,16 @@ def _severity(expectation: Mapping[str, Any]) -> str:
 def critical_failures(checked: Sequence[Checked]) -> str:
     """What keeps rows from being published, with figures and samples: broken critical expectations; or nothing."""
     return "; ".join(one.told() for one in checked if one.refuses)
+
+
+def _can_write(folder: Path) -> bool:
+    """Whether Data Docs can be kept there; a verdict does not depend on it, so that it is only said if not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        log.warning("no Data Docs are written: %s; TIDEMARK_DATA_DOCS_DIR names another folder", error)
+        return False
+    return True
 
 
 def _files(folder: Path) -> dict[str, str]:
