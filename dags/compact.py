@@ -1,12 +1,22 @@
-"""Fold the speed tables, and compact the tables that have gathered small files.
+"""Fold the speed tables, compact the tables that have gathered small files, and remove what nobody reads any more.
 
-One DAG a pipeline, ``<pipeline>.compact``, in sealed segments only, where no stream writes. Folding removes the speed
-rows that the batch covers and merges the others, once they are older than an hour; then OPTIMIZE rewrites small files.
-Every answer stays as it is; the log shows rows and files before and after.
+One DAG a pipeline, ``<pipeline>.compact``, in sealed segments only, where no stream writes, and each step only where
+the tables' own statistics say that it pays:
+
+- **Folding** removes the speed rows that the batch covers and merges the others, once they are older than *Grace
+  period*.
+- **OPTIMIZE** rewrites a table's small files, of the dates that have several, if that rids it of *Small files that
+  pay*.
+- **VACUUM** removes files that no version of the time *VACUUM keeps* holds, also what a killed reprocess staged, and
+  old entries of the logs. It is refused where queries or a lagging stream could miss something.
+
+Every answer stays as it is. The return value of the task holds rows and files before and after, and what was left
+alone.
 """
 
 from airflow.sdk import dag
 
+from tidemark.airflow.forms import compact_params
 from tidemark.airflow.tasks import DRIVER_LOST, dag_arguments, spark_job
 from tidemark.definition import Pipeline
 from tidemark.registry import load_pipelines
@@ -19,9 +29,12 @@ def compact_dag(pipeline: Pipeline) -> None:
         **dag_arguments(pipeline, "compact"),
         doc_md=__doc__,
         schedule="@hourly",
+        params=compact_params(),
     )
     def compact() -> None:
-        spark_job("compact", pipeline, [], **DRIVER_LOST)
+        chosen = [("--min-files", "min_files"), ("--grace", "grace"), ("--retention", "retention")]
+        arguments = [text for option, name in chosen for text in (option, f"{{{{ params.{name} }}}}")]
+        spark_job("compact", pipeline, arguments, **DRIVER_LOST)
 
     compact()
 

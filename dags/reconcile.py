@@ -1,13 +1,15 @@
 """Compare what is served with a recomputation from bronze.
 
-One DAG a pipeline, ``<pipeline>.reconcile``, over the data interval, or `from` and `to` when triggered by hand. It
-recomputes the range from bronze alone, through the position in the log that the serving view states, and compares every
-pane with the speed layer and with the serving view. A served value that drifts fails the run; the log shows its pane,
-both values and the likely cause. It changes nothing, and the streams go on meanwhile.
+One DAG a pipeline, ``<pipeline>.reconcile``. It runs over the dates that a reprocess has published, when the assets of
+all serving views tell of it, or over *From* and *To* when triggered by hand. It recomputes the range from bronze alone,
+through the position in the log that the serving view states, and compares every pane with the speed layer and with the
+serving view. A served value that drifts fails the run; the log shows its pane, both values and the likely cause. It
+changes nothing, and the streams go on meanwhile.
 """
 
 from airflow.sdk import dag
 
+from tidemark.airflow.assets import serving_assets
 from tidemark.airflow.forms import range_params
 from tidemark.airflow.planning import plan
 from tidemark.airflow.tasks import DATA_REFUSED, dag_arguments, over_range
@@ -21,7 +23,7 @@ def reconcile_dag(pipeline: Pipeline) -> None:
     @dag(
         **dag_arguments(pipeline, "reconcile"),
         doc_md=__doc__,
-        schedule="@daily",
+        schedule=serving_assets(pipeline),
         params=range_params(),
     )
     def reconcile() -> None:

@@ -13,13 +13,17 @@ streams go on meanwhile, and every serving answer stays right: publishing a date
 - **Two runs on one date**: the second one waits in *plan*, and its log names the first.
 - **A driver that was lost** is started again, twice. A refusal is not: the data would have to change first.
 - Running it twice is harmless.
+
+Then it checks that the batch tables cover what was published, and tells of silver, the batch tables and the serving
+views by their assets: ``<pipeline>.validate`` and ``<pipeline>.reconcile`` run on these events, over the same dates.
 """
 
 from airflow.sdk import dag
 
+from tidemark.airflow.assets import table_asset, tell_batch, tell_serving
 from tidemark.airflow.forms import reprocess_params
 from tidemark.airflow.planning import approve, plan_reprocess
-from tidemark.airflow.tasks import DRIVER_LOST, dag_arguments, over_range, table_asset
+from tidemark.airflow.tasks import DRIVER_LOST, dag_arguments, over_range
 from tidemark.definition import Pipeline
 from tidemark.registry import load_pipelines
 
@@ -29,7 +33,7 @@ MAX_ACTIVE_RUNS = 8
 
 def reprocess_dag(pipeline: Pipeline) -> None:
     """The DAG of one pipeline."""
-    tables = ["silver", *(f"batch_{rollup.name}" for rollup in pipeline.rollups)]
+    bronze, silver = table_asset(pipeline, "bronze"), table_asset(pipeline, "silver")
 
     @dag(
         **dag_arguments(pipeline, "reprocess", max_active_runs=MAX_ACTIVE_RUNS),
@@ -38,13 +42,9 @@ def reprocess_dag(pipeline: Pipeline) -> None:
         params=reprocess_params(),
     )
     def reprocess() -> None:
-        outlets = [table_asset(pipeline, table) for table in tables]
         wait = ["--wait-seconds", "{{ params.wait_seconds }}"]
-        (
-            plan_reprocess(pipeline, outlets[0])
-            >> approve()
-            >> over_range("reprocess", pipeline, wait, outlets=outlets, **DRIVER_LOST)
-        )
+        recompute = over_range("reprocess", pipeline, wait, inlets=[bronze], outlets=[silver], **DRIVER_LOST)
+        plan_reprocess(pipeline, silver) >> approve() >> recompute >> tell_batch(pipeline) >> tell_serving(pipeline)
 
     reprocess()
 

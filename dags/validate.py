@@ -1,12 +1,14 @@
 """Check silver against the pipeline's suite of expectations, with Great Expectations.
 
-One DAG a pipeline, ``<pipeline>.validate``, over the data interval, or `from` and `to` when triggered by hand. A broken
-critical expectation fails the run, whose log shows every expectation with its figures and sample rows; the table
-`validations` and Data Docs keep them, and `tidemark quality show` prints the newest.
+One DAG a pipeline, ``<pipeline>.validate``. It runs over the dates that a reprocess has published, when silver's asset
+tells of it, or over *From* and *To* when triggered by hand. A broken critical expectation fails the run, whose log
+shows every expectation with its figures and sample rows; the table `validations` and Data Docs keep them, and
+`tidemark quality show` prints the newest.
 """
 
 from airflow.sdk import dag
 
+from tidemark.airflow.assets import table_asset
 from tidemark.airflow.forms import range_params
 from tidemark.airflow.planning import plan
 from tidemark.airflow.tasks import DATA_REFUSED, dag_arguments, over_range
@@ -20,7 +22,7 @@ def validate_dag(pipeline: Pipeline) -> None:
     @dag(
         **dag_arguments(pipeline, "validate"),
         doc_md=__doc__,
-        schedule="@daily",
+        schedule=[table_asset(pipeline, "silver")],
         params=range_params(),
     )
     def validate() -> None:

@@ -55,6 +55,10 @@ class FileLock:
         json.dump({**self._holder, **facts}, self._file)
         self._file.flush()
 
+    def close(self) -> None:
+        """Free the lock, and leave its file."""
+        self._file.close()
+
     def release(self) -> None:
         """Free the lock and remove its file."""
         self.path.unlink(missing_ok=True)

@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     """Airflow's pool of the batch jobs: it limits how many Spark drivers run at once beside the streams'."""
     spark_slots: int = Field(default=2, ge=1)
     """Slots that the pool is made with; change them in Airflow's UI afterwards."""
+    stall_seconds: float = Field(default=1800, gt=0)
+    """How long the streams' queries may show no sign of life before their driver ends itself, to be started again."""
     approval_days: int = Field(default=31, ge=1)
     """A reprocess of more event dates than this waits for approval in Airflow before Spark starts."""
     retry_seconds: float = Field(default=30, gt=0)

@@ -85,6 +85,7 @@ def submit_environment(settings: Settings) -> dict[str, str]:
         "TIDEMARK_MAX_RECORDS_PER_BATCH": settings.max_records_per_batch,
         "TIDEMARK_TRIGGER_SECONDS": settings.trigger_seconds,
         "TIDEMARK_RETRY_SECONDS": settings.retry_seconds,
+        "TIDEMARK_STALL_SECONDS": settings.stall_seconds,
         "TIDEMARK_SPARK_POOL": settings.spark_pool,
         "TIDEMARK_SPARK_SLOTS": settings.spark_slots,
         "TIDEMARK_APPROVAL_DAYS": settings.approval_days,

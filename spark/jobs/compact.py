@@ -1,42 +1,57 @@
-"""spark-submit entry: compacts the tables of a pipeline."""
+"""spark-submit entry: folds, compacts and vacuums the tables of a pipeline, each where it pays."""
 
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 
+from tidemark.compaction import MIN_SMALL_FILES, check_retention, vacuum
 from tidemark.definition.window import parse_duration
 from tidemark.errors import TidemarkError
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
 from tidemark_spark.compact import compact
 from tidemark_spark.fold import fold
-from tidemark_spark.job import PipelineOption, run_job, show
+from tidemark_spark.job import PipelineOption, result, run_job, show
 from tidemark_spark.session import session
 
 
 def main(
     pipeline: PipelineOption,
-    min_files: Annotated[int, typer.Option(help="Leave tables with fewer files alone.", min=2)] = 8,
+    min_files: Annotated[
+        int, typer.Option(help="Leave tables alone that a rewrite rids of fewer files.", min=1)
+    ] = MIN_SMALL_FILES,
     grace: Annotated[str, typer.Option(help="Speed rows younger than this are not folded.")] = "1 hour",
+    retention: Annotated[str, typer.Option(help="VACUUM keeps what versions of this time hold.")] = "7 days",
 ) -> None:
-    """Fold the speed tables, and OPTIMIZE the tables of a pipeline where the streams no longer write."""
+    """Fold the speed tables, OPTIMIZE where the streams no longer write, and VACUUM what nobody reads any more."""
     spark, settings, definition = session(f"{pipeline}.compact"), get_settings(), get_pipeline(pipeline)
-    folded = fold(spark, definition, settings, grace=parse_grace(grace))
+    grace_, kept = parse_span("--grace", grace), parse_span("--retention", retention)
+    check_retention(definition, settings, kept, grace_)
+    folded = fold(spark, definition, settings, grace=grace_)
     columns = ["table", "dates", "rows before", "covered rows removed", "rows after", "files before", "files after"]
     show(f"folded {pipeline}", columns, [tuple(f) for f in folded])
     done = compact(spark, definition, settings, min_files=min_files)
-    show(
-        f"compacted {pipeline}", ["table", "files before", "files after", "removed", "added"], [tuple(c) for c in done]
+    columns = ["table", "files before", "small", "their bytes", "removed", "added", "files after"]
+    show(f"compacted {pipeline}", columns, [tuple(c) for c in done])
+    cleaned = vacuum(definition, settings, kept, grace_)
+    show(f"vacuumed {pipeline}", ["table", "files removed", "log files removed"], [tuple(v) for v in cleaned])
+    result(
+        {
+            "folded": {f.table: f._asdict() for f in folded},
+            "compacted": {c.table: c._asdict() for c in done if c.files_removed},
+            "left_alone": {c.table: c.small_files for c in done if not c.files_removed},
+            "vacuumed": {v.table: v._asdict() for v in cleaned},
+        }
     )
 
 
-def parse_grace(text: str) -> timedelta:
-    """A duration such as ``1 hour``, longer than the longest query and the longest reprocess."""
+def parse_span(option: str, text: str) -> timedelta:
+    """A duration such as ``1 hour``."""
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise TidemarkError(f"--grace: {error}") from error
+        raise TidemarkError(f"{option}: {error}") from error
 
 
 run_job(main)

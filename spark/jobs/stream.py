@@ -7,14 +7,16 @@ import typer
 
 from tidemark.delta import create_tables
 from tidemark.generations import refuse_incompatible
+from tidemark.health import health
 from tidemark.quality import load_suite
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
 from tidemark.tables import tables_of
-from tidemark_spark.job import PipelineOption, run_job
+from tidemark_spark.job import PipelineOption, result, run_job
 from tidemark_spark.progress import ProgressLog
 from tidemark_spark.session import session
 from tidemark_spark.streams import ensure_local_folder, run_to_end, start_ingest, start_refine
+from tidemark_spark.supervise import Supervisor
 
 log = logging.getLogger("tidemark.stream")
 
@@ -31,17 +33,24 @@ def main(
     refuse_incompatible(definition, suite, settings)
     create_tables(tables_of(definition, settings), settings)
     ensure_local_folder(settings.state_uri)
+    chosen = [stream for stream, wanted in (("ingest", ingest), ("refine", refine)) if wanted]
+    supervisor = Supervisor(pipeline, chosen, settings)
     spark = session(f"{pipeline}.stream")
     spark.streams.addListener(ProgressLog())
+    spark.streams.addListener(supervisor)
     queries = []
     if ingest:
         queries.append(start_ingest(spark, definition, settings, available_now=available_now))
         if available_now:
+            supervisor.watch(queries)
             run_to_end(spark, queries)
     if refine:
         queries.append(start_refine(spark, definition, suite, settings, available_now=available_now))
+    supervisor.watch(queries)
     log.info("streams of %s are running: %s", pipeline, ", ".join(query.name for query in queries))
     run_to_end(spark, queries)
+    reached = health(definition, settings)
+    result({"position": reached.position, "refined": reached.refined, "lag_seconds": reached.lag_seconds})
 
 
 run_job(main)

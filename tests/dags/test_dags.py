@@ -13,7 +13,7 @@ from tidemark.airflow.ranges import plan_range
 from tidemark.errors import TidemarkError
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
-OPERATIONS = ("compact", "reconcile", "reprocess", "validate")
+OPERATIONS = ("compact", "reconcile", "reprocess", "stream", "validate", "watch")
 TODAY = date(2026, 3, 1)
 
 
@@ -35,7 +35,9 @@ def test_a_reprocess_is_planned_and_approved_first(dags: dict[str, Any]) -> None
     assert {task: sorted(dag.get_task(task).downstream_task_ids) for task in dag.task_ids} == {
         "plan": ["approve"],
         "approve": ["reprocess"],
-        "reprocess": [],
+        "reprocess": ["batch_tables"],
+        "batch_tables": ["serving_views"],
+        "serving_views": [],
     }
 
 
@@ -103,3 +105,23 @@ def test_an_empty_form_takes_the_data_interval() -> None:
 def test_a_wrong_form_is_refused_with_its_reason(start: str | None, end: str | None, message: str) -> None:
     with pytest.raises(TidemarkError, match=message):
         plan_range(start, end, None, None, TODAY)
+
+
+def test_the_assets_read_like_the_architecture(dags: dict[str, Any]) -> None:
+    tasks = [task for name in ("stream", "reprocess") for task in dags[f"clickstream.{name}"].tasks]
+    edges = {(a.name, b.name) for task in tasks for a in task.inlets for b in task.outlets}
+    assert edges == {
+        ("clickstream.bronze", "clickstream.silver"),
+        ("clickstream.silver", "clickstream.batch_activity"),
+        ("clickstream.batch_activity", "clickstream.activity"),
+    }
+    assert "clickstream.silver" in str(dags["clickstream.validate"].timetable.asset_condition)
+    assert "clickstream.activity" in str(dags["clickstream.reconcile"].timetable.asset_condition)
+
+
+def test_a_definition_says_how_its_streams_run(dags: dict[str, Any]) -> None:
+    task = dags["flights.stream"].get_task("stream")
+    assert dags["flights.stream"].schedule == "@continuous"
+    assert task.application_args == ["--pipeline", "flights"]
+    assert task.retries > 1
+    assert task.retry_exponential_backoff

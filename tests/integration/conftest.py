@@ -1,13 +1,15 @@
-"""One real ``airflow standalone`` for all tests of the DAGs, over a lake with the first flights of 2013."""
+"""One real ``airflow standalone`` for all tests of the DAGs, over a lake of flights, and a Kinesis."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import islice
 
 import pytest
-from airflow_world import AirflowWorld, free_port
+from airflow_world import AirflowWorld, alerts_received, free_port
 from layers import kinesis_records, make_tables, run_refine
 from pyspark.sql import SparkSession
 
+from kinesis_emulator import running_emulator
 from tidemark.airflow.standalone import start_airflow
 from tidemark.jars import ensure_jars
 from tidemark.pipelines.flights import flights
@@ -19,16 +21,22 @@ from tidemark_spark.bronze import BronzeSink
 @pytest.fixture(scope="session")
 def airflow(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowWorld]:
     home = tmp_path_factory.mktemp("airflow")
+    jars = get_settings().jars_dir
     ensure_jars(get_settings(), print)
-    settings = Settings(home=home, jars_dir=get_settings().jars_dir, spark_slots=1, retry_seconds=1)
-    port = free_port()
-    child = start_airflow(settings, port, log=home / "airflow.log", paused=True)
-    try:
+    with ExitStack() as stack:
+        shell = stack.enter_context(pytest.MonkeyPatch.context())
+        shell.setenv("AWS_ACCESS_KEY_ID", "test")
+        shell.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        endpoint = stack.enter_context(running_emulator())
+        webhook, alerts = stack.enter_context(alerts_received())
+        settings = Settings(home=home, jars_dir=jars, kinesis_endpoint_url=endpoint, spark_slots=1, retry_seconds=1)
+        port = free_port()
+        child = start_airflow(settings, port, log=home / "airflow.log", paused=True)
+        stack.callback(child.stop)
         make_tables(flights, settings)
         BronzeSink(flights, settings, lambda: "q").write(kinesis_records(islice(events(), 2_000)), 0)
         run_refine(spark, flights, settings)
-        world = AirflowWorld(settings, port, child)
+        world = AirflowWorld(settings, port, child, alerts)
         world.wait_until_it_reads_the_dags()
+        world.send_alerts_to(webhook)
         yield world
-    finally:
-        child.stop()

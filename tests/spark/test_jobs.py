@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable
 from itertools import islice
 
+import orjson
 import pytest
 from layers import kinesis_records, make_tables, read
 
@@ -12,7 +13,7 @@ from tidemark.pipelines.flights import flights
 from tidemark.producers.flights import events
 from tidemark.serving import answer, pin
 from tidemark.settings import Settings
-from tidemark.spark_conf import submit_command, submit_environment
+from tidemark.spark_conf import RESULT, submit_command, submit_environment
 from tidemark.tables import tables_of
 from tidemark.validations import newest
 from tidemark_spark.bronze import BronzeSink
@@ -51,6 +52,11 @@ def test_reprocess_compact_and_validate_keep_every_answer(
 
     compacted = run("compact")
     assert compacted.returncode == 0, compacted.stderr[-2000:]
+    [told] = [line for line in compacted.stdout.splitlines() if line.startswith(RESULT)]
+    figures = orjson.loads(told.removeprefix(RESULT))
+    assert figures["compacted"].keys() == {"bronze"}, "the others have few small files"
+    assert (figures["compacted"]["bronze"]["files_removed"], figures["compacted"]["bronze"]["files_after"]) == (10, 1)
+    assert figures["vacuumed"] == {}, "all that is there is young"
     assert len(set(read(tables_of(flights, settings).silver, settings)["sequence_number"].to_pylist())) == 4_000
     assert all(answer(pin(flights, rollup, settings)) == rollups[rollup.name] for rollup in flights.rollups)
 

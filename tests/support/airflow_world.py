@@ -3,8 +3,10 @@
 import contextlib
 import json
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +16,7 @@ from tidemark.airflow.client import AirflowClient
 from tidemark.processes import Child
 from tidemark.settings import Settings
 
-PATIENCE_SECONDS = 280
+PATIENCE_SECONDS = 400
 ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 
@@ -24,11 +26,34 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@contextlib.contextmanager
+def alerts_received() -> Iterator[tuple[str, list[str]]]:
+    """A webhook on this machine, and the list of what it is told."""
+    told: list[str] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            assert self.path == "/hook/secret-token"
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Pytest's output is not its log."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/hook", told
+        server.shutdown()
+
+
 class AirflowWorld:
     """One Airflow and the lake that its jobs work on."""
 
-    def __init__(self, settings: Settings, port: int, child: Child) -> None:
+    def __init__(self, settings: Settings, port: int, child: Child, alerts: list[str]) -> None:
         self.settings = settings
+        self.alerts = alerts
+        """What the webhook was told."""
         self.url = f"http://127.0.0.1:{port}"
         self.client = AirflowClient(self.url)
         self._child = child
@@ -45,6 +70,19 @@ class AirflowWorld:
     def wait_until_it_reads_the_dags(self) -> None:
         self.until(self.client.healthy, "Airflow is healthy")
         self.until(lambda: self.client.has_dag("flights.reprocess"), "Airflow reads the DAGs")
+
+    def send_alerts_to(self, webhook: str) -> None:
+        body = {"connection_id": "tidemark_alerts", "conn_type": "http", "host": webhook, "password": "secret-token"}
+        answer = self.client.call("POST", "/connections", body)
+        assert answer.status_code == 201, answer.text
+
+    def asset_events(self, dag: str) -> dict[str, dict[str, Any]]:
+        """What the newest event of each asset says that a DAG has sent one of."""
+        listed = self.client.call("GET", f"/assets/events?source_dag_id={dag}&order_by=timestamp&limit=100").json()
+        return {event["name"]: event["extra"] for event in listed["asset_events"]}
+
+    def pause(self, dag: str) -> None:
+        assert self.client.call("PATCH", f"/dags/{dag}", {"is_paused": True}).status_code == 200
 
     def switch_on(self, *dags: str) -> None:
         """Let the scheduler run some DAGs; all wait for that at first."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tidemark.errors import BusyError
+from tidemark.errors import BusyError, TidemarkError
+from tidemark.health import running_streams, stop_file, stream_lock
 from tidemark.locks import FileLock, claim_dates, refuse_claimed
 from tidemark.settings import Settings
 
@@ -67,3 +68,22 @@ def test_a_lock_says_what_its_holder_is_at(tmp_path: Path) -> None:
     with FileLock(tmp_path / "lock", "it") as lock:
         lock.note(batch=7)
         assert '"batch": 7' in lock.path.read_text()
+
+
+def test_who_runs_a_stream_is_read_from_its_lock(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEMARK_RUN", "flights.stream, run 7")
+    path = stream_lock("flights", "refine", settings)
+    assert path is not None
+    assert running_streams("flights", settings) == {}
+    with FileLock(path, "the refine stream of flights") as lock:
+        lock.note(heartbeat="now")
+        found = running_streams("flights", settings)
+        assert found.keys() == {"refine"}
+        assert found["refine"]["run"] == "flights.stream, run 7"
+        assert found["refine"]["heartbeat"] == "now"
+    assert running_streams("flights", settings) == {}
+
+
+def test_a_planned_stop_needs_state_on_a_disk() -> None:
+    with pytest.raises(TidemarkError, match="mark the task stream as failed"):
+        stop_file("flights", Settings(state_uri="s3://bucket/state"))

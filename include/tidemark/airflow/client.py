@@ -63,6 +63,12 @@ class AirflowClient:
         answer = self.call("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}/taskInstances").json()
         return [task["task_id"] for task in answer["task_instances"] if task["state"] in ("failed", "upstream_failed")]
 
+    def headers(self) -> dict[str, str]:
+        """What identifies this client in a request."""
+        if self._token is None:
+            self._token = self._http.get("/auth/token").raise_for_status().json()["access_token"]
+        return {"Authorization": f"Bearer {self._token}"}
+
     @_retry
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
         """One call of the API below ``/api/v2``.
@@ -71,10 +77,7 @@ class AirflowClient:
             JobError: Airflow answered five times, a second apart, with an error of its own; SQLite, its database in the
                 embedded default, locks under load.
         """
-        if self._token is None:
-            self._token = self._http.get("/auth/token").raise_for_status().json()["access_token"]
-        headers = {"Authorization": f"Bearer {self._token}"}
-        answer = self._http.request(method, f"/api/v2{path}", json=body, headers=headers)
+        answer = self._http.request(method, f"/api/v2{path}", json=body, headers=self.headers())
         if answer.is_server_error:
             raise JobError(f"Airflow answers {answer.status_code} to {method} {path}: {answer.text}")
         return answer

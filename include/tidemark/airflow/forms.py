@@ -5,6 +5,7 @@ from typing import Any
 from airflow.sdk import Param
 
 from tidemark.airflow.ranges import MAX_DAYS
+from tidemark.compaction import MIN_SMALL_FILES
 
 _DATE: dict[str, Any] = {"type": ["null", "string"], "format": "date"}
 
@@ -39,5 +40,34 @@ def reprocess_params() -> dict[str, Param]:
             maximum=3600,
             title="Wait for refine (seconds)",
             description="How long to wait for the refine stream to pass the segment that the run seals.",
+        ),
+    }
+
+
+def compact_params() -> dict[str, Param]:
+    """What folding, OPTIMIZE and VACUUM keep to."""
+    return {
+        "min_files": Param(
+            MIN_SMALL_FILES,
+            type="integer",
+            minimum=1,
+            maximum=10_000,
+            title="Small files that pay",
+            description="A table is rewritten where that rids it of so many small files, by its own statistics.",
+        ),
+        "grace": Param(
+            "1 hour",
+            type="string",
+            enum=["1 hour", "6 hours", "1 day"],
+            title="Grace period",
+            description="Speed rows younger than this are not folded: longer than the longest query and reprocess.",
+        ),
+        "retention": Param(
+            "7 days",
+            type="string",
+            enum=["1 day", "7 days", "30 days"],
+            title="VACUUM keeps",
+            description="What versions of this time hold, for time travel and lagging readers. Refused below the grace "
+            "period, or twice the lag of refine.",
         ),
     }

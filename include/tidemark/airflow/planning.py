@@ -7,6 +7,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Asset, Context, PokeReturnValue, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from tidemark.airflow.assets import triggering_range
 from tidemark.airflow.ranges import plan_range
 from tidemark.definition import Pipeline
 from tidemark.errors import BusyError, TidemarkError
@@ -44,8 +45,14 @@ def plan(
     params: dict[str, Any] | None = None,
     data_interval_start: datetime | None = None,
     data_interval_end: datetime | None = None,
+    triggering_asset_events: Any = None,
 ) -> dict[str, str]:
-    """Check the form and settle the range of event dates; a wrong one fails the run before Spark starts."""
+    """Settle the range of event dates: the form's, or that of the assets' events that started the run.
+
+    A wrong one fails the run before Spark starts.
+    """
+    if (told := triggering_range(triggering_asset_events)) and not (params or {}).get("from"):
+        return dict(zip(("from", "to"), told, strict=True))
     return settled(get_pipeline(pipeline), get_settings(), params or {}, data_interval_start, data_interval_end)
 
 

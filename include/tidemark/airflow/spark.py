@@ -3,21 +3,25 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
-from airflow.sdk import BaseHook, Context
+from airflow.sdk import Asset, BaseHook, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 
 from tidemark.errors import REFUSED
+from tidemark.facts import table_facts
 from tidemark.locks import RUN_VARIABLE
+from tidemark.registry import get_pipeline
 from tidemark.settings import Settings
 from tidemark.spark_conf import PARENTS_VARIABLE, RESULT
+from tidemark.tables import tables_of
 
 _WRONG_ARGUMENTS = 2
+_ERROR = "error: "
 
 
 class SparkJob(SparkSubmitOperator):
@@ -28,10 +32,12 @@ class SparkJob(SparkSubmitOperator):
     come back, and a refusal is retried too.
     """
 
-    def __init__(self, *, settings: Settings, job: str, **arguments: Any) -> None:
+    def __init__(self, *, settings: Settings, job: str, pipeline: str, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._settings = settings
         self._job = job
+        self._pipeline = pipeline
+        self._said: list[str] = []
 
     def execute(self, context: Context) -> dict[str, Any] | None:  # type: ignore[override]
         """Run the job to its end.
@@ -52,15 +58,42 @@ class SparkJob(SparkSubmitOperator):
             super().execute(context)
         except AirflowException as error:
             self._fail(hook, error)
-        return _result(hook._last_submit_log_lines)
+        done = self._result()
+        self._tell(context, done or {})
+        return done
+
+    def _tell(self, context: Context, figures: dict[str, Any]) -> None:
+        for asset in self.outlets:
+            if isinstance(asset, Asset):
+                tables = {table.name: table for table in tables_of(get_pipeline(self._pipeline), self._settings)}
+                facts = table_facts(tables[asset.name.removeprefix(f"{self._pipeline}.")], self._settings)
+                context["outlet_events"][asset].extra = {**figures, **facts}
+
+    def _get_hook(self) -> SparkSubmitHook:
+        hook = super()._get_hook()
+        read = hook._process_spark_submit_log
+        # The hook itself keeps the last lines only, and drops even those once a JVM logs a stack trace as it ends.
+        hook._process_spark_submit_log = lambda lines: read(self._heard(lines))  # type: ignore[assignment, method-assign]
+        return hook
+
+    def _heard(self, lines: Iterator[str]) -> Iterator[str]:
+        self._said.clear()
+        for line in lines:
+            if line.startswith((_ERROR, RESULT)):
+                self._said.append(line.rstrip("\n"))
+            yield line
+
+    def _result(self) -> dict[str, Any] | None:
+        found = [line for line in self._said if line.startswith(RESULT)]
+        return dict(json.loads(found[-1].removeprefix(RESULT))) if found else None
 
     def _fail(self, hook: SparkSubmitHook, error: AirflowException) -> None:
-        said = [line for line in hook._last_submit_log_lines if line.startswith("error: ")]
+        said = [line.removeprefix(_ERROR) for line in self._said if line.startswith(_ERROR)]
         code = getattr(hook._submit_sp, "returncode", None)
         if code in (REFUSED, _WRONG_ARGUMENTS):
-            raise AirflowFailException(f"{self._job} was refused: {said[-1][7:] if said else error}") from None
+            raise AirflowFailException(f"{self._job} was refused: {said[-1] if said else error}") from None
         if said:
-            raise AirflowException(f"{self._job} failed (exit code {code}): {said[-1][7:]}") from None
+            raise AirflowException(f"{self._job} failed (exit code {code}): {said[-1]}") from None
         raise error
 
     def _check_connection(self) -> None:
@@ -83,8 +116,3 @@ class SparkJob(SparkSubmitOperator):
                 f"no space for a job: {lake} has {free / 2**30:.1f} GiB free, and {least / 2**30:.1f} must be "
                 "(TIDEMARK_MIN_FREE_BYTES): make room, then clear this task. Nothing was started"
             )
-
-
-def _result(lines: Iterable[str]) -> dict[str, Any] | None:
-    found = [line for line in lines if line.startswith(RESULT)]
-    return dict(json.loads(found[-1].removeprefix(RESULT))) if found else None

@@ -3,8 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import Asset
-
+from tidemark.airflow.alerts import Alert
 from tidemark.airflow.spark import SparkJob
 from tidemark.definition import Pipeline
 from tidemark.errors import PreconditionError
@@ -19,54 +18,45 @@ DATA_REFUSED: dict[str, Any] = {"retries": 0}
 PLANNED = "{{ ti.xcom_pull(task_ids='plan')['%s'] }}"
 
 
-def spark_job(
-    job: str, pipeline: Pipeline, arguments: list[str], *, outlets: list[Asset] | None = None, **policy: Any
-) -> SparkJob:
-    """A job of spark/jobs on the cluster that the connection names."""
+def job_arguments(job: str, pipeline: Pipeline, arguments: list[str]) -> dict[str, Any]:
+    """What every operator of a job of spark/jobs is made with: the cluster is the one that the connection names."""
     settings = get_settings()
     try:
         conf = spark_conf(settings)
     except PreconditionError:
         # DAGs must parse before the jars are there; spark-submit expands the pattern when the job runs.
         conf = {"spark.jars": f"{settings.jars_dir}/*.jar"}
-    return SparkJob(
-        settings=settings,
-        job=job,
-        task_id=job,
-        application=str(job_path(job, settings)),
-        application_args=["--pipeline", pipeline.name, *arguments],
-        name=f"{pipeline.name}.{job}",
-        conn_id=SPARK_CONNECTION,
-        conf=conf,
-        outlets=outlets or [],
-        **{"pool": settings.spark_pool, **policy},
-    )
+    return {
+        "settings": settings,
+        "job": job,
+        "pipeline": pipeline.name,
+        "task_id": job,
+        "application": str(job_path(job, settings)),
+        "application_args": ["--pipeline", pipeline.name, *arguments],
+        "name": f"{pipeline.name}.{job}",
+        "conn_id": SPARK_CONNECTION,
+        "conf": conf,
+    }
 
 
-def over_range(
-    job: str,
-    pipeline: Pipeline,
-    arguments: list[str] | None = None,
-    *,
-    outlets: list[Asset] | None = None,
-    **policy: Any,
-) -> SparkJob:
+def spark_job(job: str, pipeline: Pipeline, arguments: list[str], **policy: Any) -> SparkJob:
+    """A batch job; no more of them run at once than their pool has slots."""
+    return SparkJob(**job_arguments(job, pipeline, arguments), pool=get_settings().spark_pool, **policy)
+
+
+def over_range(job: str, pipeline: Pipeline, arguments: list[str] | None = None, **policy: Any) -> SparkJob:
     """A job over the event dates that ``plan`` settled."""
     planned = ["--from", PLANNED % "from", "--to", PLANNED % "to"]
-    return spark_job(job, pipeline, [*planned, *(arguments or [])], outlets=outlets, **policy)
+    return spark_job(job, pipeline, [*planned, *(arguments or [])], **policy)
 
 
 def dag_arguments(pipeline: Pipeline, operation: str, *, max_active_runs: int = 1) -> dict[str, Any]:
-    """What the DAGs have in common: the id, and runs that look at no past interval by themselves."""
+    """What the DAGs have in common: the id, runs that look at no past interval by themselves, and alerts."""
     return {
         "dag_id": f"{pipeline.name}.{operation}",
         "start_date": datetime(2000, 1, 1, tzinfo=UTC),
         "catchup": False,
         "max_active_runs": max_active_runs,
         "tags": ["tidemark", pipeline.name],
+        "default_args": {"on_failure_callback": [Alert()]},
     }
-
-
-def table_asset(pipeline: Pipeline, table: str) -> Asset:
-    """The asset of a table: named ``<pipeline>.<table>``."""
-    return Asset(name=f"{pipeline.name}.{table}", uri=f"tidemark://{pipeline.name}/{table}")

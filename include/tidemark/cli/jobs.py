@@ -17,7 +17,7 @@ ToOption = Annotated[str, typer.Option("--to", help="Event date after the last."
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the root."""
-    for command in (jars, stream, reprocess, compact, validate, reconcile):
+    for command in (jars, stream, stop, reprocess, compact, validate, reconcile):
         app.command()(command)
 
 
@@ -56,6 +56,28 @@ def stream(
     submit("stream", ["--pipeline", pipeline, *(["--available-now"] if available_now else [])])
 
 
+def stop(
+    pipeline: PipelineArgument,
+    wait_seconds: Annotated[float, typer.Option(help="How long to wait until they have stopped.", min=0)] = 120,
+) -> None:
+    """Stop the streams of a pipeline after their micro-batch; Airflow starts them again unless the DAG is paused."""
+    from tenacity import RetryError, retry, retry_if_result, stop_after_delay, wait_fixed
+
+    from tidemark.health import running_streams, stop_file
+
+    settings, name = get_settings(), get_pipeline(pipeline).name
+    asked = stop_file(name, settings)
+    if not running_streams(name, settings):
+        raise TidemarkError(f"no stream of {name} runs with its state in {settings.state_uri}")
+    asked.touch()
+    # The driver removes the file as it ends: a next one may hold the locks by then.
+    try:
+        retry(retry=retry_if_result(bool), stop=stop_after_delay(wait_seconds), wait=wait_fixed(0.2))(asked.exists)()
+    except RetryError as error:
+        raise JobError(f"the streams of {name} have not stopped within {wait_seconds:g} s: see their log") from error
+    Console(stderr=True).print(f"the streams of {name} have stopped")
+
+
 def reprocess(
     pipeline: PipelineArgument,
     from_: Annotated[str | None, typer.Option("--from", help="First event date, such as 2013-01-01.")] = None,
@@ -73,9 +95,10 @@ def reprocess(
 def compact(
     pipeline: PipelineArgument,
     grace: Annotated[str, typer.Option(help="Speed rows younger than this are not folded.")] = "1 hour",
+    retention: Annotated[str, typer.Option(help="VACUUM keeps what versions of this time hold.")] = "7 days",
 ) -> None:
-    """Fold the speed tables, and OPTIMIZE the tables of a pipeline, where the streams no longer write."""
-    submit("compact", ["--pipeline", pipeline, "--grace", grace])
+    """Fold the speed tables, OPTIMIZE where the streams no longer write, and VACUUM what nobody reads any more."""
+    submit("compact", ["--pipeline", pipeline, "--grace", grace, "--retention", retention])
 
 
 def validate(pipeline: PipelineArgument, from_: FromOption, to: ToOption) -> None:

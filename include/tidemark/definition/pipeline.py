@@ -113,6 +113,15 @@ class Pipeline:
     Another zone moves events between dates: reprocess all dates after a change. Spark, DuckDB and Python each bring a
     time zone database; where their releases differ over a zone's rules, so do the ends of its daily windows.
     """
+    streams: Literal["continuous", "scheduled"] = "continuous"
+    """How Airflow runs the streams: one driver that is kept alive, or one at each time of ``streams_schedule``, which
+    ends once it has read everything there is."""
+    streams_schedule: str = "*/15 * * * *"
+    """When scheduled streams run: a cron expression."""
+    max_lag: Duration = timedelta(minutes=15)
+    """How long a record may be in bronze before refine has passed it; beyond that Airflow raises an alert."""
+    max_silence: Duration | None = None
+    """How long no record may come before Airflow raises an alert; None: the source may be silent for any time."""
     sample: str | None = None
     """``module:function`` that yields sample events for ``tidemark produce``; none: events come from a file."""
 
@@ -169,6 +178,8 @@ class Pipeline:
             problems.append("key names no column: say what identifies one event")
         problems += _unknown("key", self.key, schema) + _unknown("required", self.required, schema)
         problems += _zone_problems(self.timezone)
+        if len(self.streams_schedule.split()) != 5:
+            problems.append(f"streams_schedule {self.streams_schedule!r} is no cron expression of five fields")
         names = [rollup.name for rollup in self.rollups]
         problems += [f"two rollups are called {name!r}" for name in sorted({n for n in names if names.count(n) > 1})]
         for rollup in self.rollups:

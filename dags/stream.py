@@ -1,0 +1,39 @@
+"""Keep the streams alive: Kinesis to bronze, and bronze to silver and the speed tables.
+
+One DAG a pipeline, ``<pipeline>.stream``. Its definition says how the streams run:
+
+- ``streams="continuous"``: one driver for as long as this DAG is on. A driver that dies, or shows no sign of life, is
+  started again, later each time; after the last try the run fails, an alert is sent, and the next run begins.
+- ``streams="scheduled"``: a driver at each time of ``streams_schedule``, which ends once it has read what there is.
+
+Two drivers never work on one checkpoint: the second one is refused, and its log names the first. A driver ends within
+seconds after its task or its task's supervisor has gone, and its micro-batch is written once or not at all.
+
+**To stop** for good, pause this DAG, then mark the task *stream* as failed, or run ``tidemark stop PIPELINE``: the
+micro-batch that runs is finished. **To upgrade**, stop without pausing: the next run starts with the new code.
+"""
+
+from airflow.sdk import dag
+
+from tidemark.airflow.streams import streams
+from tidemark.airflow.tasks import dag_arguments
+from tidemark.definition import Pipeline
+from tidemark.registry import load_pipelines
+
+
+def stream_dag(pipeline: Pipeline) -> None:
+    """The DAG of one pipeline."""
+
+    @dag(
+        **dag_arguments(pipeline, "stream"),
+        doc_md=__doc__,
+        schedule="@continuous" if pipeline.streams == "continuous" else pipeline.streams_schedule,
+    )
+    def stream() -> None:
+        streams(pipeline)
+
+    stream()
+
+
+for definition in load_pipelines().values():
+    stream_dag(definition)

@@ -1,0 +1,84 @@
+"""The assets: bronze, silver, each batch table and each serving view, and the tasks that tell how they have changed.
+
+Read in Airflow's asset graph they are the architecture: bronze to silver, silver to the batch tables, those to what is
+served. An event carries what the tables' own logs say, and the figures of the run that made it.
+"""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from airflow.sdk import Asset, task
+
+from tidemark.definition import Pipeline
+from tidemark.facts import batch_facts, serving_facts
+from tidemark.registry import get_pipeline
+from tidemark.settings import get_settings
+
+
+def table_asset(pipeline: Pipeline, table: str) -> Asset:
+    """The asset of a table: named ``<pipeline>.<table>``."""
+    return Asset(name=f"{pipeline.name}.{table}", uri=f"tidemark://{pipeline.name}/{table}", group="tidemark")
+
+
+def batch_assets(pipeline: Pipeline) -> list[Asset]:
+    """The assets of the batch tables."""
+    return [table_asset(pipeline, f"batch_{rollup.name}") for rollup in pipeline.rollups]
+
+
+def serving_assets(pipeline: Pipeline) -> list[Asset]:
+    """The assets of the serving views: named as they are in SQL, ``<pipeline>.<rollup>``."""
+    return [
+        Asset(name=f"{pipeline.name}.{rollup.name}", uri=f"tidemark://{pipeline.name}/serving/{rollup.name}")
+        for rollup in pipeline.rollups
+    ]
+
+
+def tell_batch(pipeline: Pipeline) -> Any:
+    """Check that the batch tables cover what the reprocess published, and tell of it by their assets."""
+    name = pipeline.name
+
+    @task(task_id="batch_tables", inlets=[table_asset(pipeline, "silver")], outlets=batch_assets(pipeline))
+    def tell(ti: Any = None, outlet_events: Any = None) -> dict[str, Any]:
+        """Check the coverage of the batch tables, and send their events."""
+        done = ti.xcom_pull(task_ids="reprocess")
+        start, end = date.fromisoformat(done["from"]), date.fromisoformat(done["to"])
+        found = batch_facts(get_pipeline(name), get_settings(), start, end, done["covered_segment"])
+        for asset in batch_assets(get_pipeline(name)):
+            outlet_events[asset].extra = {**_range(done), **found[asset.name.removeprefix(f"{name}.")]}
+        return found
+
+    return tell()
+
+
+def tell_serving(pipeline: Pipeline) -> Any:
+    """Tell by the serving views' assets at which position they answer."""
+    name = pipeline.name
+
+    @task(task_id="serving_views", inlets=batch_assets(pipeline), outlets=serving_assets(pipeline))
+    def tell(ti: Any = None, outlet_events: Any = None) -> dict[str, Any]:
+        """Send the events of the serving views."""
+        done = ti.xcom_pull(task_ids="reprocess")
+        found = serving_facts(get_pipeline(name), get_settings())
+        for asset in serving_assets(get_pipeline(name)):
+            outlet_events[asset].extra = {**_range(done), **found[asset.name.removeprefix(f"{name}.")]}
+        return found
+
+    return tell()
+
+
+def _range(done: Mapping[str, Any]) -> dict[str, Any]:
+    return {"from": done["from"], "to": done["to"]}
+
+
+def triggering_range(events: Any) -> tuple[str, str] | None:
+    """The smallest range of event dates that holds those of all events that started a run; None if none tells one."""
+    told = [
+        event.extra
+        for each in (events or {}).values()
+        for event in each
+        if {"from", "to"} <= (event.extra or {}).keys()
+    ]
+    if not told:
+        return None
+    return min(extra["from"] for extra in told), max(extra["to"] for extra in told)

@@ -1,0 +1,118 @@
+"""The life of the driver of a pipeline's streams: one at a time, with a heartbeat, ended on request or if it hangs."""
+
+import logging
+import os
+import threading
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pyspark.sql.streaming.listener import (
+    QueryIdleEvent,
+    QueryProgressEvent,
+    QueryStartedEvent,
+    QueryTerminatedEvent,
+    StreamingQueryListener,
+)
+from pyspark.sql.streaming.query import StreamingQuery
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from tidemark.errors import TRY_AGAIN, BusyError
+from tidemark.health import stop_file, stream_lock
+from tidemark.locks import FileLock
+from tidemark.settings import Settings
+
+log = logging.getLogger("tidemark.stream")
+
+NOTE_SECONDS = 2.0
+"""Between two notes of a heartbeat in the lock's file."""
+FINISH_SECONDS = 60.0
+"""How long a planned stop waits for the micro-batch that runs; one that is cut off is replayed, and written once."""
+
+
+class Supervisor(StreamingQueryListener):
+    """Holds the streams' locks for the life of this process, and notes in them when a query last did something.
+
+    Raises:
+        BusyError: another driver has one of them; the message names it.
+    """
+
+    def __init__(self, pipeline: str, streams: list[str], settings: Settings, *, wait_seconds: float = 5) -> None:
+        super().__init__()
+        self._pipeline = pipeline
+        self._settings = settings
+        self._beat = time.monotonic()
+        self._noted: dict[str, float] = {}
+        self._locks: dict[str, FileLock] = {}
+        # One that was killed needs a second to end: its retry must not fail for that.
+        take = retry(
+            retry=retry_if_exception_type(BusyError),
+            stop=stop_after_delay(wait_seconds),
+            wait=wait_fixed(0.5),
+            reraise=True,
+        )
+        take(self._take)(streams)
+
+    def watch(self, queries: list[StreamingQuery]) -> None:
+        """From now on, stop the queries on request, and end the driver if they stall."""
+        threading.Thread(target=self._watch, args=(queries,), name="supervisor", daemon=True).start()
+
+    def onQueryStarted(self, event: QueryStartedEvent) -> None:
+        self._note(event.name or "")
+
+    def onQueryProgress(self, event: QueryProgressEvent) -> None:
+        progress = event.progress
+        self._note(progress.name or "", batch=progress.batchId, rows=progress.numInputRows)
+
+    def onQueryIdle(self, event: QueryIdleEvent) -> None:
+        self._beat = time.monotonic()
+
+    def onQueryTerminated(self, event: QueryTerminatedEvent) -> None:
+        """The end of a query is told by whoever waits for it."""
+
+    def _take(self, streams: list[str]) -> None:
+        with ExitStack() as taken:
+            for stream in streams:
+                path = stream_lock(self._pipeline, stream, self._settings)
+                if path is None:
+                    log.warning(
+                        "the state of %s is on an object store, where there is no lock: a second driver would be "
+                        "refused only when it commits",
+                        self._pipeline,
+                    )
+                    continue
+                self._locks[stream] = FileLock(path, f"the {stream} stream of {self._pipeline}")
+                taken.callback(self._locks[stream].close)
+            taken.pop_all()
+        if self._locks:
+            stop_file(self._pipeline, self._settings).unlink(missing_ok=True)  # meant for the one before
+
+    def _note(self, query: str, **facts: object) -> None:
+        self._beat = now = time.monotonic()
+        stream = query.rsplit(".", 1)[-1]
+        if stream in self._locks and now - self._noted.get(stream, 0.0) >= NOTE_SECONDS:
+            self._noted[stream] = now
+            self._locks[stream].note(heartbeat=datetime.now(UTC).isoformat(timespec="seconds"), **facts)
+
+    def _watch(self, queries: list[StreamingQuery]) -> None:
+        asked: Path | None = stop_file(self._pipeline, self._settings) if self._locks else None
+        limit = self._settings.stall_seconds
+        while any(query.isActive for query in queries):
+            if asked is not None and asked.exists():
+                log.info("asked to stop: the streams of %s end after their micro-batch", self._pipeline)
+                for query in queries:
+                    _finish(query)
+                asked.unlink(missing_ok=True)
+                return
+            if time.monotonic() - self._beat > limit:
+                log.error("error: no query of %s has done anything for %g s: the driver ends", self._pipeline, limit)
+                os._exit(TRY_AGAIN)
+            time.sleep(0.5)
+
+
+def _finish(query: StreamingQuery) -> None:
+    deadline = time.monotonic() + FINISH_SECONDS
+    while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    query.stop()
