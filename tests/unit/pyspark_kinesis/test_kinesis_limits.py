@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_kinesis_model import DiedError, Engine, Stream, assert_each_once_in_order, drain, engine
+from kinesis_engine import DiedError, Engine, Stream, assert_each_once_in_order, drain, engine
 
 from pyspark_kinesis.client import KinesisClient
 from pyspark_kinesis.limits import Limits
