@@ -99,6 +99,7 @@ VALIDATIONS_SCHEMA = pa.schema(
         ("from_date", pa.date32()),
         ("to_date", pa.date32()),
         ("expectation", pa.string()),
+        ("asks", pa.string()),
         ("severity", pa.string()),
         ("success", pa.bool_()),
         ("observed", pa.string()),

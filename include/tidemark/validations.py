@@ -28,6 +28,7 @@ class Checked(NamedTuple):
     unexpected: int
     severity: str
     samples: tuple[Any, ...] = ()
+    asks: str = ""
 
     @property
     def refuses(self) -> bool:
@@ -41,7 +42,8 @@ class Checked(NamedTuple):
 
     def told(self) -> str:
         """The expectation with its figures and sample rows, in one line."""
-        line = f"{self.expectation}: observed {self.observed or 'nothing'}, {self.unexpected:,} unexpected"
+        asks = f" (asks {self.asks})" if self.asks else ""
+        line = f"{self.expectation}{asks}: observed {self.observed or 'nothing'}, {self.unexpected:,} unexpected"
         return line + (f", such as {' and '.join(map(sample_text, self.samples))}" if self.samples else "")
 
 
@@ -66,6 +68,7 @@ def record(
             "from_date": None if start in whole else start,
             "to_date": None if end in whole else end,
             "expectation": one.expectation,
+            "asks": one.asks,
             "severity": one.severity,
             "success": one.success,
             "observed": one.observed,

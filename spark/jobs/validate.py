@@ -31,15 +31,16 @@ def main(pipeline: PipelineOption, from_: FromOption, to: ToOption) -> None:
     record(tables, settings, checked, start, end, "published")
     show(
         f"{pipeline} [{start}, {end}) against {definition.suite} (Data Docs: {settings.data_docs_dir}/index.html)",
-        ["result", "severity", "expectation", "unexpected", "observed", "sample"],
+        ["result", "severity", "expectation", "asks", "unexpected", "observed", "sample"],
         [
             (
                 one.result,
                 one.severity,
                 one.expectation,
+                one.asks,
                 one.unexpected,
                 one.observed,
-                *map(sample_text, one.samples[:1]),
+                sample_text(one.samples[:1]),
             )
             for one in checked
         ],

@@ -14,7 +14,8 @@ from pyspark.sql import DataFrame
 from tidemark.errors import ExpectationError
 from tidemark.quality import Suite
 from tidemark.quality.parameters import needed_parameters
-from tidemark.validations import Checked
+from tidemark.quality.suite import asked
+from tidemark.validations import Checked, sample_text
 
 log = logging.getLogger("tidemark.validate")
 
@@ -130,10 +131,10 @@ def validate(
         observed = detail.get("observed_value", detail.get("partial_unexpected_list", ""))
         samples = detail.get("partial_unexpected_index_list") or detail.get("partial_unexpected_list") or []
         unexpected = int(detail.get("unexpected_count") or 0)
-        text = "" if observed in ("", []) else str(observed)[:_OBSERVED_CHARACTERS]
-        checked.append(
-            Checked(name, bool(found[name].success), text, unexpected, _severity(expectation), tuple(samples))
-        )
+        text = sample_text(observed) if isinstance(observed, list | dict) else str(observed)
+        text = "" if observed == [] else text[:_OBSERVED_CHARACTERS]
+        severity, asks = _severity(expectation), asked(found[name].expectation_config.kwargs)
+        checked.append(Checked(name, bool(found[name].success), text, unexpected, severity, tuple(samples), asks))
     if broken:
         raise ExpectationError(f"suite {suite.name!r} could not be evaluated: " + "; ".join(broken))
     return checked

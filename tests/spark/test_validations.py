@@ -68,7 +68,7 @@ def test_results_are_told_with_samples_and_kept_in_the_table_and_in_data_docs(
     ]
     assert checked[4].observed == "not checked: expected_rows has no value"
     refusal = critical_failures(checked)
-    assert refusal.startswith(f"{between}: observed ")
+    assert refusal.startswith(f'{between} (asks max_value=7.0): observed ["8.00","9.00"], ')
     assert refusal.endswith(
         '2 unexpected, such as {"event_id":"00000008","value":"8.00"} and {"event_id":"00000009","value":"9.00"}'
     )

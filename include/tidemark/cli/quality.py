@@ -14,7 +14,7 @@ from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
 
 RESULTS = {True: "passed", False: "FAILED", None: "skipped"}
-SHOWN = ("severity", "expectation", "unexpected", "observed", "samples")
+SHOWN = ("severity", "expectation", "asks", "unexpected", "observed", "samples")
 
 commands = typer.Typer(no_args_is_help=True, help="Show what a pipeline's suite asks of its data, and what it found.")
 
@@ -70,6 +70,7 @@ def show(
     dates = f"[{first['from_date']}, {first['to_date']})" if first["from_date"] else "all dates"
     title = f"{pipeline}.{first['table']} {dates}, {first['stage']}, {first['validated_at']:%Y-%m-%d %H:%M:%S} UTC"
     shown = [{"result": RESULTS[row["success"]], **{name: row[name] for name in SHOWN}} for row in rows]
+    shown = [{**row, "samples": "" if row["samples"] == "[]" else row["samples"]} for row in shown]
     print_rows(shown, as_json=False, title=title)
 
 

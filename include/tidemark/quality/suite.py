@@ -130,7 +130,7 @@ def parse_suite(path: Path, pipeline: Pipeline) -> Suite:
         action = (expectation.meta or {}).get("action")
         if action not in (None, *ACTIONS):
             raise ExpectationError(f"{path}: {name} has action {action!r}; known are quarantine, warn and fail")
-        limits = _limits(expectation.kwargs)
+        limits = asked(expectation.kwargs)
         try:
             broken = broken_rows(expectation.type, expectation.kwargs, pipeline.events)
         except LeftToBatchError as error:
@@ -148,5 +148,6 @@ def _columns(kwargs: Mapping[str, Any]) -> tuple[str, ...]:
     return (*(kwargs[name] for name in COLUMN_ARGUMENTS[:-1] if name in kwargs), *listed)
 
 
-def _limits(kwargs: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in kwargs.items() if name not in COLUMN_ARGUMENTS)
+def asked(kwargs: Mapping[str, Any]) -> str:
+    """What an expectation asks of its columns, for people: its arguments without the columns."""
+    return ", ".join(f"{name}={value}" for name, value in kwargs.items() if name not in (*COLUMN_ARGUMENTS, "batch_id"))
