@@ -1,8 +1,10 @@
 """A real ``airflow standalone`` for the embedded default. Starts it; never imports it."""
 
+import contextlib
 import os
 import secrets
 import signal
+import sqlite3
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +22,8 @@ def airflow_environment(settings: Settings, port: int, home: Path, *, paused: bo
     return {
         **inherited,
         "AIRFLOW_HOME": str(home),
+        # Five seconds, the default, are too few on a busy machine: the scheduler ends when its database stays locked.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
         "AIRFLOW__CORE__DAGS_FOLDER": str(settings.project_dir / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": str(paused),
@@ -50,6 +54,9 @@ def start_airflow(settings: Settings, port: int, *, log: Path, paused: bool = Fa
     check_port_free(port, "Airflow", "--airflow-port")
     home = settings.home / "airflow"
     home.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(sqlite3.connect(home / "airflow.db")) as database:
+        # Kept in the file: readers and the writer do not wait for each other then.
+        database.execute("PRAGMA journal_mode=WAL")
     command = [str(Path(sys.executable).with_name("airflow")), "standalone"]
     # SIGTERM to its main process would orphan its children.
     return Child(
