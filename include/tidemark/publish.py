@@ -139,6 +139,15 @@ def publish_dates(
 
 
 @retry_conflicts
+def mark_judged(silver: Table, days: Iterable[date], generation: int, settings: Settings) -> None:
+    """Say in silver's log that the event dates were judged by a generation of the definition; never an older one."""
+    snapshot = open_table(silver, settings)
+    marks = {app: generation for day in days if position(snapshot, app := generation_app(day)) < generation}
+    if marks:
+        write_deltalake(snapshot, silver.schema.empty_table(), mode="append", commit_properties=transactions(marks))
+
+
+@retry_conflicts
 def claim_folding(table: Table, covered: Mapping[date, int], folded: Mapping[date, int], settings: Settings) -> bool:
     """Say in a batch table's log through which segment each date's speed rows will be folded; False if too late.
 

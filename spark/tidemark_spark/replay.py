@@ -13,14 +13,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from tidemark.definition import Pipeline
-from tidemark.delta import open_table, position
+from tidemark.delta import open_table
 from tidemark.generations import Generation, current_generation
-from tidemark.publish import generation_app
 from tidemark.quality import Suite
 from tidemark.settings import Settings
 from tidemark.tables import tables_of
 from tidemark_spark.parse import parse
-from tidemark_spark.rejudge import RECORD, release_recovered
+from tidemark_spark.rejudge import RECORD
 from tidemark_spark.reprocess import reprocess
 
 
@@ -65,13 +64,7 @@ def replay(
         if dry_run or not dates:
             return found
         released = 0
-        judged = open_table(tables.silver, settings)
-        done = [day for day in dates if position(judged, generation_app(day)) >= generation.number]
-        if done:
-            # A reprocess has published these dates already, and died before it cleared quarantine.
-            finished = passing.where(F.col("event_date").isin(done))
-            released += release_recovered(spark, finished, tables.quarantine, settings)
-        for start, end in ranges(set(dates) - set(done)):
+        for start, end in ranges(dates):
             run = reprocess(spark, pipeline, suite, settings, start, end, wait_seconds=wait_seconds, say=say)
             released += run.rejudged.recovered
         silver = spark.read.format("delta").load(tables.silver.uri).select(RECORD)

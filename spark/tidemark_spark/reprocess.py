@@ -22,7 +22,7 @@ from tidemark.definition import Pipeline, Rollup
 from tidemark.delta import Sealed, files_of, open_table, position, seal
 from tidemark.errors import CoverageError, QualityGateError
 from tidemark.generations import Generation, current_generation
-from tidemark.publish import days_between, generation_app, publish_dates
+from tidemark.publish import days_between, generation_app, mark_judged, publish_dates
 from tidemark.quality import Suite
 from tidemark.quality.parameters import slice_parameters
 from tidemark.settings import Settings
@@ -132,13 +132,17 @@ def reprocess(
         for each in (staged, *partials.values()):
             each.discard(settings)
         raise
-    judged = {generation_app(day): generation.number for day in days}
-    published = set(publish_dates(tables.silver, staged.files, days, segment, settings, judged))
+    published = judged = set(publish_dates(tables.silver, staged.files, days, segment, settings))
     for name, rows in partials.items():
-        published &= set(publish_dates(tables.batch[name], rows.files, days, segment, settings, {BATCH_APP: through}))
+        published = published & set(
+            publish_dates(tables.batch[name], rows.files, days, segment, settings, {BATCH_APP: through})
+        )
     if passed := sorted(set(days) - published):
         say(f"left as they are, since another run has covered them further: {', '.join(map(str, passed))}")
     recovered = run.release_recovered() if run.judged_before else 0
+    # Last, so that a run that dies before is not taken for one that has cleared quarantine.
+    if generation.number > 0:
+        mark_judged(tables.silver, judged, generation.number, settings)
     say(f"published {len(published):,} event dates")
     rows_by_rollup = {name: rows.rows for name, rows in partials.items()}
     return Reprocessed(
