@@ -124,6 +124,7 @@ class Demo:
                 "kinesis_endpoint_url": endpoint,
                 # Small micro-batches from the first one on: a cold driver takes long over a large one.
                 "max_records_per_batch": 10_000,
+                "approval_days": 366,  # nobody is asked whether three months may be reprocessed: the answer is yes
                 "schedules": False,  # runs of yesterday's dates would only take the cores from the one that is shown
             }
         )
