@@ -14,7 +14,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 class Settings(BaseSettings):
     """Where things are. Everything has a default that works for the embedded default on one machine."""
 
-    model_config = SettingsConfigDict(env_prefix="TIDEMARK_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="TIDEMARK_", env_ignore_empty=True, frozen=True, extra="forbid")
 
     project_dir: Path = _CHECKOUT
     """The checkout: holds dags/, spark/jobs/ and expectations/."""
