@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tidemark.jars import DELTA_ARTIFACT
+from tidemark.jars import _DELTA, SPARK
 from tidemark.registry import load_pipelines
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,8 +94,8 @@ def test_versions_have_one_source() -> None:
     assert len(base) == 1, "the Dockerfile, the compose file and .env.example name one Python image"
     minor = base.pop().rpartition("-slim")[0].rpartition(".")[0]
     assert PROJECT["requires-python"].startswith(f">={minor},")
-    assert DELTA_ARTIFACT[2] == LOCK["delta-spark"], "the jars and the Python package of Delta"
-    assert f"_{LOCK['pyspark'].rpartition('.')[0]}_" in DELTA_ARTIFACT[1], "the jars are those for this Spark"
+    assert _DELTA[2] == LOCK["delta-spark"], "the jars and the Python package of Delta"
+    assert LOCK["pyspark"].startswith(f"{SPARK}."), "the jars are those for this Spark"
     assert f"#TIDEMARK_VERSION={PROJECT['version']}\n" in EXAMPLE
 
 
