@@ -4,6 +4,7 @@ Spark's own ``--packages`` looks into ~/.m2 first and fails on half-downloaded a
 Spark; called with settings that name Maven Central only and a cache of its own, it does not.
 """
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -14,7 +15,9 @@ from tidemark.errors import PreconditionError
 from tidemark.settings import Settings
 from tidemark.spark_conf import java_executable, pyspark_folder
 
-DELTA_ARTIFACT = ("io.delta", "delta-spark_4.2_2.13", "4.4.0")
+SPARK = "4.2"
+"""The Spark that is installed here."""
+_DELTA = ("io.delta", "delta-spark_{spark}_2.13", "4.4.0")
 _IVY_SETTINGS = """<ivysettings>
   <settings defaultResolver="central"/>
   <resolvers><ibiblio name="central" m2compatible="true"/></resolvers>
@@ -22,41 +25,45 @@ _IVY_SETTINGS = """<ivysettings>
 """
 
 
-def ensure_jars(settings: Settings, say: Callable[[str], None]) -> list[Path]:
-    """The Delta jars, downloaded on the first call only; a call that was interrupted leaves nothing half-done.
+def ensure_jars(settings: Settings, say: Callable[[str], None], spark: str = SPARK) -> list[Path]:
+    """The Delta jars for a version of Spark, downloaded on the first call only, and whole or not at all.
 
     Raises:
-        PreconditionError: no Java, or the download failed; the message holds Ivy's last lines.
+        PreconditionError: no version, no Java, or the download failed; the message holds Ivy's last lines.
     """
-    present = sorted(settings.jars_dir.glob("*.jar"))
+    if not re.fullmatch(r"\d+\.\d+", spark):
+        raise PreconditionError(f"{spark!r} is no version of Spark: write its first two numbers, such as {SPARK}")
+    folder = settings.jars_dir if spark == SPARK else settings.jars_dir.with_name(f"{settings.jars_dir.name}-{spark}")
+    artifact = tuple(part.format(spark=spark) for part in _DELTA)
+    present = sorted(folder.glob("*.jar"))
     if present:
         return present
     java = java_executable()
     spark_jars = pyspark_folder() / "jars"
-    say(f"Resolving {':'.join(DELTA_ARTIFACT)} (once, about 90 MB) …")
-    settings.jars_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=settings.jars_dir.parent, prefix="jars-") as scratch:
-        folder = Path(scratch)
-        (folder / "ivysettings.xml").write_text(_IVY_SETTINGS)
+    say(f"Resolving {':'.join(artifact)} (once, about 90 MB) …")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="jars-") as scratch:
+        work = Path(scratch)
+        (work / "ivysettings.xml").write_text(_IVY_SETTINGS)
         done = subprocess.run(
             [
                 java, "-cp", f"{spark_jars}/*", "org.apache.ivy.Main",
-                "-settings", str(folder / "ivysettings.xml"), "-cache", str(folder / "cache"),
-                "-dependency", *DELTA_ARTIFACT, "-confs", "default",
-                "-retrieve", str(folder / "jars" / "[artifact]-[revision].[ext]"),
+                "-settings", str(work / "ivysettings.xml"), "-cache", str(work / "cache"),
+                "-dependency", *artifact, "-confs", "default",
+                "-retrieve", str(work / "jars" / "[artifact]-[revision].[ext]"),
             ],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-        found = sorted((folder / "jars").glob("*.jar"))
-        if done.returncode or not any(jar.name.startswith(DELTA_ARTIFACT[1]) for jar in found):
+        found = sorted((work / "jars").glob("*.jar"))
+        if done.returncode or not any(jar.name.startswith(artifact[1]) for jar in found):
             tail = "\n".join((done.stdout + done.stderr).splitlines()[-8:])
             raise PreconditionError(f"the Delta jars could not be downloaded; check the network and try again:\n{tail}")
         shipped = {jar.name.rsplit("-", 1)[0] for jar in spark_jars.glob("*.jar")}
-        ready = folder / "ready"
+        ready = work / "ready"
         ready.mkdir()
         for jar in found:
             if jar.name.rsplit("-", 1)[0] not in shipped:
                 shutil.move(jar, ready / jar.name)
-        shutil.rmtree(settings.jars_dir, ignore_errors=True)
-        ready.rename(settings.jars_dir)
-    return sorted(settings.jars_dir.glob("*.jar"))
+        shutil.rmtree(folder, ignore_errors=True)
+        ready.rename(folder)
+    return sorted(folder.glob("*.jar"))

@@ -1,14 +1,20 @@
 """Settings, read in one place from ``TIDEMARK_*`` environment variables and frozen."""
 
+import re
+import zipfile
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tidemark.errors import SettingsError
 
-_CHECKOUT = Path(__file__).resolve().parents[2]
+_FILE = Path(__file__).resolve()
+_ROOT = _FILE.parents[1]
+BUNDLE = _ROOT if _ROOT.is_file() or (_ROOT / "expectations").is_dir() else None
+"""What this code runs from as a job on a cluster does: ``tidemark package``'s zip, or where Spark unpacked it."""
+_MASTER = re.compile(r"local(\[(\d+|\*)(,\d+)?\])?|spark://[\w.:,\[\]-]+|yarn")
 
 
 class Settings(BaseSettings):
@@ -16,9 +22,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TIDEMARK_", frozen=True, extra="forbid")
 
-    project_dir: Path = _CHECKOUT
-    """The checkout: holds dags/, spark/jobs/ and expectations/."""
-    home: Path = Field(default_factory=lambda data: data["project_dir"] / ".tidemark")
+    project_dir: Path = BUNDLE or _FILE.parents[2]
+    """The checkout, or a bundle of it: holds dags/, spark/jobs/ and expectations/."""
+    home: Path = Field(default_factory=lambda data: (Path.cwd() if BUNDLE else data["project_dir"]) / ".tidemark")
     """Everything that Tidemark makes on this machine: jars, the embedded lake, Airflow's home, logs."""
     lake_uri: str = Field(default_factory=lambda data: str(data["home"] / "lake"))
     """Root of all Delta tables: a path, or an s3:// URI."""
@@ -53,8 +59,25 @@ class Settings(BaseSettings):
     """How long Airflow waits before it starts a driver again that was lost."""
     min_free_bytes: int = Field(default=2**30, ge=0)
     """Free space of a local lake below which Airflow starts no job that writes."""
+    spark_master: str = "local[2]"
+    """Where jobs run that Airflow does not start: local[N], spark://HOST:PORT, yarn. In Airflow a connection says."""
+    spark_bundle: str | None = None
+    """The folder that ``tidemark package`` made: a cluster's jobs take code, definitions, suites and jars from it."""
+    spark_python: str | None = None
+    """Python of a cluster where the bundle brings none, at this path on all its machines and here; unless set, ours."""
     spark_conf: dict[str, str] = Field(default_factory=dict)
     """Further Spark settings for every session."""
+
+    @field_validator("spark_master")
+    @classmethod
+    def _known_master(cls, master: str) -> str:
+        if not _MASTER.fullmatch(master):
+            raise ValueError(f"{master!r} is no master that Tidemark knows: write local[N], spark://HOST:PORT or yarn")
+        return master
+
+    def project_file(self, name: str) -> Path | zipfile.Path:
+        """A file of the project, in the checkout or in the bundle that the code runs from."""
+        return zipfile.Path(self.project_dir, name) if self.project_dir.is_file() else self.project_dir / name
 
 
 @lru_cache(maxsize=1)
@@ -65,7 +88,8 @@ def get_settings() -> Settings:
         SettingsError: a ``TIDEMARK_*`` variable is malformed; the message names the variable.
     """
     try:
-        return Settings()
+        # What runs from a bundle takes definitions and suites from there, whatever the environment names.
+        return Settings(project_dir=BUNDLE, pipelines_dir=None) if BUNDLE else Settings()
     except ValidationError as error:
         lines = [f"TIDEMARK_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
         raise SettingsError("settings are wrong: " + "; ".join(lines)) from error

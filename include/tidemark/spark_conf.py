@@ -1,6 +1,7 @@
 """Spark's settings and submit commands, without Spark: shared by sessions, the CLI and the DAGs."""
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -10,32 +11,48 @@ from pathlib import Path
 from tidemark.errors import PreconditionError
 from tidemark.settings import Settings
 
-LOCAL_MASTER = "local[2]"
 RESULT = "result "
 """How the line of a job's output begins that holds its figures, as JSON."""
 PARENTS_VARIABLE = "TIDEMARK_PARENTS"
 """Environment variable with the ids of processes, by commas, that a driver below them does not outlive."""
+BUNDLE_CODE, BUNDLE_ENVIRONMENT = "tidemark.zip", "environment.tar.gz"
+"""Files of a bundle: the code, and where it was packed the Python with all that the code needs."""
 _RENAMES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
+CODE_FOLDER, ENVIRONMENT_FOLDER = "tidemark", "environment"
+"""Where Spark unpacks them, in the working folder of executors, and of a driver in the cluster."""
+_HERE_ONLY = {
+    *("project_dir", "home", "jars_dir", "data_docs_dir", "pipelines_dir"),
+    *("spark_master", "spark_bundle", "spark_python", "spark_conf"),
+    "storage_options",
+}
+"""Settings that mean nothing to a driver elsewhere, or must not stand in a job's configuration, as a store's keys."""
 
 
-def spark_conf(settings: Settings) -> dict[str, str]:
-    """Settings of every Tidemark session, for small ones: Spark's own 200 and Delta's 50 partitions cost seconds."""
-    jars = sorted(settings.jars_dir.glob("*.jar"))
-    if not jars:
-        raise PreconditionError(f"there are no Delta jars in {settings.jars_dir}: run `tidemark jars`")
+def spark_conf(settings: Settings, master: str | None = None, deploy_mode: str = "client") -> dict[str, str]:
+    """Settings of every session on a master (unless given, the one of the settings), right for where it is.
+
+    Raises:
+        PreconditionError: the Delta jars or the bundle are not there, or the tables are where the master has no sight.
+    """
+    master = master or settings.spark_master
+    if master.startswith("yarn") and (
+        paths := [uri for uri in (settings.lake_uri, settings.state_uri) if "://" not in uri]
+    ):
+        raise PreconditionError(
+            f"{' and '.join(paths)}: on YARN a path without a scheme is HDFS to Spark, and a disk to others: "
+            "set TIDEMARK_LAKE_URI and TIDEMARK_STATE_URI to URIs such as s3://… or hdfs://…"
+        )
     # On a local disk a rename is atomic, and Spark's default pays 30 ms for it, twice a micro-batch and stream. The
     # default also tells of a second driver, which is not needed: every commit is a compare-and-set.
     on_disk = {} if "://" in settings.state_uri else {"spark.sql.streaming.checkpointFileManagerClass": _RENAMES}
     return {
         **on_disk,
-        "spark.jars": ",".join(str(jar) for jar in jars),
+        "spark.jars": ",".join(_jars(settings, master)),
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         "spark.sql.session.timeZone": "UTC",
         # INT96, the default, has no statistics, which staged files bring into the log.
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-        "spark.sql.shuffle.partitions": "2",
-        "spark.databricks.delta.snapshotPartitions": "2",
         "spark.sql.streaming.stateStore.providerClass": (
             "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
         ),
@@ -47,58 +64,131 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.log.level": "WARN",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.sql.warehouse.dir": str(settings.home / "warehouse"),
         "spark.driver.memory": "2g",
-        "spark.pyspark.python": sys.executable,
+        **_driver(settings, master, deploy_mode),
+        **_executors(settings, master),
         **settings.spark_conf,
     }
 
 
-def job_path(job: str, settings: Settings) -> Path:
-    """The script of a job in spark/jobs."""
-    return settings.project_dir / "spark" / "jobs" / f"{job}.py"
+def is_local(master: str) -> bool:
+    """Whether driver and executors are one process of this machine."""
+    return master.partition("[")[0] == "local"
 
 
-def submit_command(job: str, arguments: list[str], settings: Settings, *, master: str = LOCAL_MASTER) -> list[str]:
-    """The spark-submit command of a job; nothing passes a shell."""
+def _driver(settings: Settings, master: str, deploy_mode: str) -> dict[str, str]:
+    if deploy_mode == "cluster":
+        # That driver is no child of this process: what it must know of the settings stands in its configuration.
+        variables = job_variables(settings, here=False)
+        if bundle_folder(settings, master):
+            variables["PYTHONPATH"] = f"./{CODE_FOLDER}"
+        return {f"spark.yarn.appMasterEnv.{name}": value for name, value in variables.items()}
+    host = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    return {
+        # Executors elsewhere have to reach the driver: Spark finds this machine's address then.
+        **(host if is_local(master) or _is_loopback(master) else {}),
+        "spark.sql.warehouse.dir": (settings.home / "warehouse").as_uri(),
+        "spark.pyspark.driver.python": sys.executable,
+    }
+
+
+def _executors(settings: Settings, master: str) -> dict[str, str]:
+    if is_local(master):
+        # For small ones: Spark's own 200 and Delta's 50 partitions cost seconds.
+        small = {"spark.sql.shuffle.partitions": "2", "spark.databricks.delta.snapshotPartitions": "2"}
+        return {**small, "spark.pyspark.python": sys.executable}
+    same = {"spark.pyspark.python": settings.spark_python or sys.executable}
+    bundle = bundle_folder(settings, master)
+    if bundle is None:
+        return same
+    archives = [f"{bundle / BUNDLE_CODE}#{CODE_FOLDER}"]
+    # By archives and not by --py-files: those are not on the path of the Python that Spark runs for a Python source on
+    # the driver (4.2), and what is unpacked keeps its bytecode.
+    code = {"spark.executorEnv.PYTHONPATH": f"./{CODE_FOLDER}"}
+    if (bundle / BUNDLE_ENVIRONMENT).exists():
+        archives.append(f"{bundle / BUNDLE_ENVIRONMENT}#{ENVIRONMENT_FOLDER}")
+        # A name and not a path: the driver, which runs it for the sources too, has one of its own on its PATH.
+        path = f"./{ENVIRONMENT_FOLDER}/bin:/usr/local/bin:/usr/bin:/bin"
+        same = {"spark.pyspark.python": "python3", "spark.executorEnv.PATH": path}
+    return {**same, **code, "spark.archives": ",".join(archives)}
+
+
+def _is_loopback(master: str) -> bool:
+    hosts = [host.rpartition(":")[0] for host in master.removeprefix("spark://").split(",")]
+    return all(host in ("localhost", "[::1]") or host.startswith("127.") for host in hosts)
+
+
+def _jars(settings: Settings, master: str) -> list[str]:
+    bundle = bundle_folder(settings, master)
+    folder = settings.jars_dir if bundle is None else bundle / "jars"
+    jars = sorted(folder.glob("*.jar"))
+    if not jars:
+        remedy = "run `tidemark jars`" if bundle is None else "make the bundle again with `tidemark package`"
+        raise PreconditionError(f"there are no Delta jars in {folder}: {remedy}")
+    return [str(jar) for jar in jars]
+
+
+def bundle_folder(settings: Settings, master: str) -> Path | None:
+    """The bundle that spark-submit ships to a master; None where the code is there already.
+
+    Raises:
+        PreconditionError: the settings name one, and there is none.
+    """
+    if settings.spark_bundle is None or is_local(master):
+        return None
+    folder = Path(settings.spark_bundle).absolute()
+    if not (folder / BUNDLE_CODE).is_file():
+        raise PreconditionError(
+            f"TIDEMARK_SPARK_BUNDLE={settings.spark_bundle} holds no bundle that spark-submit can ship: make one with "
+            f"`tidemark package --output {settings.spark_bundle}`"
+        )
+    return folder
+
+
+def job_path(job: str, settings: Settings, master: str | None = None) -> Path:
+    """The script of a job in spark/jobs, or in the bundle that is shipped to a master."""
+    bundle = bundle_folder(settings, master or settings.spark_master)
+    return (settings.project_dir / "spark" if bundle is None else bundle) / "jobs" / f"{job}.py"
+
+
+def submit_command(job: str, arguments: list[str], settings: Settings) -> list[str]:
+    """The spark-submit command of a job on the master of the settings; nothing passes a shell."""
     submit = Path(sys.executable).with_name("spark-submit")
-    command = [str(submit), "--master", master]
+    command = [str(submit), "--master", settings.spark_master]
     for key, value in spark_conf(settings).items():
         command += ["--conf", f"{key}={value}"]
     return [*command, str(job_path(job, settings)), *arguments]
 
 
-def submit_environment(settings: Settings) -> dict[str, str]:
-    """The environment of a job: this process's, this Python and its Spark, and the settings as the job reads them."""
-    settings_of_job = {
-        "TIDEMARK_PROJECT_DIR": settings.project_dir,
-        "TIDEMARK_HOME": settings.home,
-        "TIDEMARK_LAKE_URI": settings.lake_uri,
-        "TIDEMARK_STATE_URI": settings.state_uri,
-        "TIDEMARK_JARS_DIR": settings.jars_dir,
-        "TIDEMARK_DATA_DOCS_DIR": settings.data_docs_dir,
-        "TIDEMARK_PIPELINES_DIR": settings.pipelines_dir,
-        "TIDEMARK_KINESIS_ENDPOINT_URL": settings.kinesis_endpoint_url,
-        "TIDEMARK_AWS_REGION": settings.aws_region,
-        "TIDEMARK_MAX_RECORDS_PER_BATCH": settings.max_records_per_batch,
-        "TIDEMARK_TRIGGER_SECONDS": settings.trigger_seconds,
-        "TIDEMARK_RETRY_SECONDS": settings.retry_seconds,
-        "TIDEMARK_STALL_SECONDS": settings.stall_seconds,
-        "TIDEMARK_SPARK_POOL": settings.spark_pool,
-        "TIDEMARK_SPARK_SLOTS": settings.spark_slots,
-        "TIDEMARK_APPROVAL_DAYS": settings.approval_days,
-        "TIDEMARK_MIN_FREE_BYTES": settings.min_free_bytes,
-    }
+def job_variables(settings: Settings, *, here: bool = True) -> dict[str, str]:
+    """The settings as the environment variables of a job; without what only this machine knows, if not ``here``."""
+    values = settings.model_dump(mode="json", exclude_none=True, exclude=None if here else _HERE_ONLY)
     return {
-        **os.environ,
+        f"TIDEMARK_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+        for name, value in values.items()
+    }
+
+
+def submit_variables(settings: Settings, master: str) -> dict[str, str]:
+    """What the environment of spark-submit must say beside the settings, where the driver is on this machine."""
+    bundle = bundle_folder(settings, master)
+    paths = [*([str(bundle / BUNDLE_CODE)] if bundle else []), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
         # pip's spark-submit asks whatever python3 is on the PATH where Spark is.
         "SPARK_HOME": str(pyspark_folder()),
         "PYSPARK_PYTHON": sys.executable,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        **({"PYTHONPATH": os.pathsep.join(paths)} if paths else {}),
+    }
+
+
+def submit_environment(settings: Settings) -> dict[str, str]:
+    """The environment of a job: this process's, this Python and its Spark, and the settings as the job reads them."""
+    return {
+        **os.environ,
+        **submit_variables(settings, settings.spark_master),
         PARENTS_VARIABLE: str(os.getpid()),
-        **{name: str(value) for name, value in settings_of_job.items() if value is not None},
+        **job_variables(settings),
     }
 
 

@@ -6,7 +6,7 @@ import sys
 from pyspark.sql import SparkSession
 
 from tidemark.settings import Settings
-from tidemark.spark_conf import LOCAL_MASTER, spark_conf
+from tidemark.spark_conf import spark_conf
 
 
 def session(name: str) -> SparkSession:
@@ -14,11 +14,11 @@ def session(name: str) -> SparkSession:
     return SparkSession.builder.appName(name).getOrCreate()
 
 
-def local_session(name: str, settings: Settings, master: str = LOCAL_MASTER) -> SparkSession:
+def local_session(name: str, settings: Settings, master: str = "local[2]") -> SparkSession:
     """A session on this machine, for tests, benchmarks and exploration."""
     # Without spark-submit, PySpark starts its workers with whatever python3 is on the PATH.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(name).master(master)
-    for key, value in spark_conf(settings).items():
+    for key, value in spark_conf(settings, master).items():
         builder = builder.config(key, value)
     return builder.getOrCreate()

@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
+from pyspark_kinesis import DefaultSource
 from tidemark.definition import Pipeline
 from tidemark.delta import NOTHING, open_table, position
 from tidemark.errors import JobError, QualityGateError
@@ -63,6 +64,8 @@ def start_ingest(spark: SparkSession, pipeline: Pipeline, settings: Settings, *,
     starting = pipeline.source.starting_position if begun else resume_position(pipeline, settings)
     if not begun and starting != pipeline.source.starting_position:
         resumed(name, location, "goes on after each shard's last record in bronze", starting)
+    # The one that Spark finds by itself would run on executors under the path of the driver's Python.
+    spark.dataSource.register(DefaultSource)
     reader = (
         spark.readStream.format("kinesis")
         .option("streamName", pipeline.source.name)

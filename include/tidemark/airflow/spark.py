@@ -12,12 +12,12 @@ from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOpe
 from airflow.sdk import Asset, BaseHook, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 
-from tidemark.errors import REFUSED
+from tidemark.errors import REFUSED, PreconditionError
 from tidemark.facts import table_facts
 from tidemark.locks import RUN_VARIABLE
 from tidemark.registry import get_pipeline
 from tidemark.settings import Settings
-from tidemark.spark_conf import PARENTS_VARIABLE, RESULT
+from tidemark.spark_conf import PARENTS_VARIABLE, RESULT, job_path, spark_conf, submit_variables
 from tidemark.tables import tables_of
 
 _WRONG_ARGUMENTS = 2
@@ -43,17 +43,14 @@ class SparkJob(SparkSubmitOperator):
         """Run the job to its end.
 
         Raises:
-            AirflowFailException: it was refused, or cannot start: the connection is missing, or there is no space.
+            AirflowFailException: it was refused, or cannot start: no connection, no jars, no bundle, or no space.
             AirflowException: it failed, and may be tried again.
         """
         self._check_connection()
         self._check_space()
         ti = context["ti"]
         run = f"{ti.dag_id}, run {ti.run_id}, try {ti.try_number}"
-        self.env_vars = {RUN_VARIABLE: run, PARENTS_VARIABLE: f"{os.getpid()},{os.getppid()}"}
-        hook = self._hook = self._get_hook()
-        if hook._connection["deploy_mode"] == "cluster":
-            hook._env_vars = None  # that driver is no process of this machine
+        hook = self._hook = self._placed({RUN_VARIABLE: run})
         try:
             super().execute(context)
         except AirflowException as error:
@@ -61,6 +58,30 @@ class SparkJob(SparkSubmitOperator):
         done = self._result()
         self._tell(context, done or {})
         return done
+
+    def _placed(self, variables: dict[str, str]) -> SparkSubmitHook:
+        """The hook, with the settings that are right for the master that the connection names."""
+        connection = self._get_hook()._connection
+        master, cluster = connection["master"], connection["deploy_mode"] == "cluster"
+        if cluster and master.startswith("spark://"):
+            raise AirflowFailException(
+                f"connection {self._conn_id!r}: a standalone cluster runs no Python driver in deploy mode cluster: "
+                "take deploy-mode out of its extra, then clear this task"
+            )
+        try:
+            conf = spark_conf(self._settings, master, "cluster" if cluster else "client")
+            self.application = self.application or str(job_path(self._job, self._settings, master))
+        except PreconditionError as error:
+            raise AirflowFailException(f"{error}; then clear this task") from None
+        if cluster:  # that driver is no process of this machine
+            conf |= {f"spark.yarn.appMasterEnv.{name}": value for name, value in variables.items()}
+        self.conf = conf
+        hook = self._get_hook()
+        if not cluster:
+            parents = {PARENTS_VARIABLE: f"{os.getpid()},{os.getppid()}"}
+            # Its argument env_vars does not reach the driver in YARN's client mode.
+            hook._env = {**submit_variables(self._settings, master), **variables, **parents}
+        return hook
 
     def _tell(self, context: Context, figures: dict[str, Any]) -> None:
         for asset in self.outlets:

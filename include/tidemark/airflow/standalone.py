@@ -1,6 +1,7 @@
 """A real ``airflow standalone`` for the embedded default. Starts it; never imports it."""
 
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from tidemark.processes import Child, check_port_free
 from tidemark.settings import Settings
-from tidemark.spark_conf import LOCAL_MASTER, PARENTS_VARIABLE, submit_environment
+from tidemark.spark_conf import PARENTS_VARIABLE, submit_environment
 
 
 def airflow_environment(settings: Settings, port: int, home: Path, *, paused: bool = False) -> dict[str, str]:
@@ -40,7 +41,7 @@ def airflow_environment(settings: Settings, port: int, home: Path, *, paused: bo
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(settings.schedules),
         # Without it a daily run's interval is empty.
         "AIRFLOW__SCHEDULER__CREATE_CRON_DATA_INTERVALS": "True",
-        "AIRFLOW_CONN_SPARK_DEFAULT": f'{{"conn_type": "spark", "host": "{LOCAL_MASTER}"}}',
+        "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": settings.spark_master}),
         "GX_ANALYTICS_ENABLED": "false",
     }
 

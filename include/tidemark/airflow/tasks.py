@@ -6,9 +6,7 @@ from typing import Any
 from tidemark.airflow.alerts import Alert
 from tidemark.airflow.spark import SparkJob
 from tidemark.definition import Pipeline
-from tidemark.errors import PreconditionError
 from tidemark.settings import get_settings
-from tidemark.spark_conf import job_path, spark_conf
 
 SPARK_CONNECTION = "spark_default"
 DRIVER_LOST: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=get_settings().retry_seconds)}
@@ -20,22 +18,16 @@ PLANNED = "{{ ti.xcom_pull(task_ids='plan')['%s'] }}"
 
 def job_arguments(job: str, pipeline: Pipeline, arguments: list[str]) -> dict[str, Any]:
     """What every operator of a job of spark/jobs is made with: the cluster is the one that the connection names."""
-    settings = get_settings()
-    try:
-        conf = spark_conf(settings)
-    except PreconditionError:
-        # DAGs must parse before the jars are there; spark-submit expands the pattern when the job runs.
-        conf = {"spark.jars": f"{settings.jars_dir}/*.jar"}
     return {
-        "settings": settings,
+        "settings": get_settings(),
         "job": job,
         "pipeline": pipeline.name,
         "task_id": job,
-        "application": str(job_path(job, settings)),
         "application_args": ["--pipeline", pipeline.name, *arguments],
         "name": f"{pipeline.name}.{job}",
         "conn_id": SPARK_CONNECTION,
-        "conf": conf,
+        # Airflow could find the driver of a lost task again only by YARN's REST API; a job is idempotent instead.
+        "durable": False,
     }
 
 

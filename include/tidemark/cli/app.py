@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from tidemark.cli import data, demo, jobs, quality, quarantine
+from tidemark.cli import data, demo, jobs, package, quality, quarantine
 from tidemark.errors import TidemarkError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 demo.register(app)
 jobs.register(app)
 data.register(app)
+package.register(app)
 quality.register(app)
 quarantine.register(app)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
+from zipfile import Path as ZipPath
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -96,11 +97,10 @@ def load_suite(pipeline: Pipeline, settings: Settings) -> Suite:
     Raises:
         ExpectationError: the file is missing or malformed, or names a column that the pipeline does not have.
     """
-    path = settings.project_dir / pipeline.suite
-    return parse_suite(path, pipeline)
+    return parse_suite(settings.project_file(pipeline.suite), pipeline)
 
 
-def parse_suite(path: Path, pipeline: Pipeline) -> Suite:
+def parse_suite(path: Path | ZipPath, pipeline: Pipeline) -> Suite:
     """Read one suite file against a pipeline's columns; raises ExpectationError as ``load_suite`` does."""
     try:
         content = orjson.loads(path.read_bytes())

@@ -1,0 +1,109 @@
+"""A real standalone cluster of Spark: jobs go there by a setting, and executors get their code from the bundle."""
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from layers import read
+from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
+
+from kinesis_emulator import running_emulator
+from tidemark.bundle import make_bundle
+from tidemark.jars import SPARK, ensure_jars
+from tidemark.pipelines.clickstream import clickstream
+from tidemark.processes import Child
+from tidemark.producers.clickstream import events
+from tidemark.producers.producer import ensure_stream, kinesis_client, produce
+from tidemark.serving import answer, pin
+from tidemark.settings import Settings
+from tidemark.spark_conf import pyspark_folder, submit_command, submit_environment
+from tidemark.tables import tables_of
+
+RECORDS = 300
+QUICK = "-XX:TieredStopAtLevel=1"
+"""What lives for seconds is not worth the better compiler."""
+
+
+def said(log: Path, pattern: str) -> str:
+    """What a group of a pattern matches in a log, once it does."""
+    look = retry(retry=retry_if_result(lambda found: found is None), stop=stop_after_delay(60), wait=wait_fixed(0.1))
+    return str(look(lambda: re.search(pattern, log.read_text()))()[1])
+
+
+@pytest.fixture
+def master(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a master with one worker, both bound to this machine."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    spark_class = [str(pyspark_folder() / "bin" / "spark-class")]
+    # Its executors find the AWS credentials, and nothing of this environment's Python.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PYSPARK", "TIDEMARK"))}
+    environment |= {"SPARK_HOME": str(pyspark_folder()), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m"}
+    environment |= {"SPARK_DAEMON_JAVA_OPTS": QUICK}
+    place = ["--host", "127.0.0.1", "--port", "0", "--webui-port", "0"]
+    daemon = "org.apache.spark.deploy"
+    log = tmp_path / "master.log"
+    spark_master = Child("master", [*spark_class, f"{daemon}.master.Master", *place], log, environment)
+    try:
+        url = said(log, r"Starting Spark master at (spark://\S+)")
+        offers = ["--cores", "2", "--memory", "1g", "--work-dir", str(tmp_path / "work")]
+        command = [*spark_class, f"{daemon}.worker.Worker", *place, *offers, url]
+        worker = Child("worker", command, tmp_path / "worker.log", environment)
+        try:
+            said(log, r"(Registering worker)")
+            yield url
+        finally:
+            worker.stop()
+    finally:
+        spark_master.stop()
+
+
+@pytest.fixture
+def bare_python(tmp_path: Path) -> str:
+    """A Python with the packages of this one, and without Tidemark: editable installs are made known by ``site``."""
+    script = tmp_path / "python"
+    packages = sysconfig.get_path("purelib")
+    script.write_text(f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{packages}" exec {sys.executable} -S "$@"\n')
+    script.chmod(0o755)
+    for module, there in (("pyarrow", True), ("pyspark_kinesis", False), ("tidemark", False)):
+        done = subprocess.run([str(script), "-c", f"import {module}"], capture_output=True, check=False)
+        assert (done.returncode == 0) == there
+    return str(script)
+
+
+def test_a_stream_runs_on_the_cluster_with_the_code_of_the_bundle(
+    settings: Settings, master: str, bare_python: str, tmp_path: Path
+) -> None:
+    make_bundle(tmp_path / "bundle", ensure_jars(settings, print), SPARK, settings, None)
+    with running_emulator() as endpoint:
+        there = settings.model_copy(
+            update={
+                "kinesis_endpoint_url": endpoint,
+                "spark_master": master,
+                "spark_bundle": str(tmp_path / "bundle"),
+                "spark_python": bare_python,
+                "spark_conf": {
+                    "spark.sql.shuffle.partitions": "2",
+                    "spark.databricks.delta.snapshotPartitions": "2",
+                    "spark.driver.extraJavaOptions": QUICK,
+                    "spark.executor.extraJavaOptions": QUICK,
+                },
+            }
+        )
+        client = kinesis_client(there)
+        ensure_stream(client, clickstream)
+        produce(client, clickstream, events(RECORDS))
+        command = submit_command("stream", ["--pipeline", "clickstream", "--available-now"], there)
+        done = subprocess.run(
+            command, env=submit_environment(there), capture_output=True, text=True, check=False, timeout=200
+        )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    assert read(tables_of(clickstream, settings).bronze, settings).num_rows == RECORDS
+    assert answer(pin(clickstream, clickstream.rollup("activity"), settings)).num_rows > 0
+    executors = list((tmp_path / "work").glob("app-*/*/stderr"))
+    assert executors, "the work was done by the cluster"
