@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import Asset, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from tidemark.airflow.assets import table_asset
+from tidemark.airflow.assets import stream_asset, table_asset
 from tidemark.airflow.spark import SparkJob
 from tidemark.airflow.tasks import job_arguments
 from tidemark.definition import Pipeline
@@ -42,6 +42,7 @@ def streams(pipeline: Pipeline) -> StreamJob:
     delay = timedelta(seconds=get_settings().retry_seconds)
     return StreamJob(
         **job_arguments("stream", pipeline, arguments),
+        inlets=[stream_asset(pipeline)],
         outlets=[table_asset(pipeline, "bronze")],
         retry_delay=delay,
         **KEPT_ALIVE,
