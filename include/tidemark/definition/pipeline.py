@@ -11,13 +11,14 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from tidemark.definition.measures import Measure, State
+from tidemark.definition.measures import Measure, State, Stored
 from tidemark.definition.schema import ColumnType, EventSchema, parse_ddl
 from tidemark.definition.window import Duration, SessionWindow, Window
 from tidemark.errors import DefinitionError
 
 _IDENTIFIER = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 _LANDING = re.compile(r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/([^/*?\[\]]+/)+$")
+_ONE_DAY = timedelta(days=1)
 _STREAM_NAME = re.compile(r"^[a-zA-Z0-9_.-]{1,128}$")
 _CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
@@ -76,6 +77,20 @@ class Rollup:
     def states(self, schema: EventSchema) -> tuple[State, ...]:
         """The state columns of all measures, in order of definition."""
         return tuple(state for name, measure in self.measures.items() for state in measure.states(name, schema))
+
+    def settles(self, timezone: str) -> bool:
+        """Whether a window's batch rows are one row: tumbling windows, none of which spans two event dates."""
+        window = self.window
+        if isinstance(window, SessionWindow) or window.panes > 1:
+            return False
+        return window.days == 1 or (timezone == "UTC" and _ONE_DAY % window.pane == timedelta(0))
+
+    def stored(self, timezone: str) -> dict[str, Stored]:
+        """By measure, the columns in which the batch table keeps finished values: where it has one row a window."""
+        if not self.settles(timezone):
+            return {}
+        kept = {name: measure.stored(name) for name, measure in self.measures.items()}
+        return {name: stored for name, stored in kept.items() if stored is not None}
 
 
 @dataclass(frozen=True, config=_CONFIG)
