@@ -217,6 +217,7 @@ def serving(lake: Lake, rollup: Rollup, merged: Path, rounds: int) -> dict[str, 
             return duck.sql("SELECT * FROM merged ORDER BY kind, window_start").to_arrow_table()
 
     assert silver().num_rows == everything.num_rows
+
     def first() -> Any:
         forget()
         return answer(pin(BENCH, rollup, settings))
