@@ -106,16 +106,19 @@ def check_environment(archive: Path, pins: str) -> None:
         raise PreconditionError(
             f"--environment {archive} has no bin/python at its root: pack a virtual environment with venv-pack"
         )
-    found = {name.name.removesuffix(".dist-info") for name in names if name.suffix == ".dist-info"}
-    have = {(canonicalize_name(name), number) for name, _, number in (one.partition("-") for one in found)}
-    wanted = {
-        (name, number.split()[0]) for name, _, number in (pin.partition("==") for pin in pins.splitlines()) if number
-    }
+    folders = {part for name in names for part in name.parts if part.endswith(".dist-info")}
+    have = {_pin(folder.removesuffix(".dist-info"), "-") for folder in folders}
+    wanted = {_pin(line.split()[0], "==") for line in pins.splitlines() if "==" in line}
     if missing := sorted(f"{name}=={number}" for name, number in wanted - have):
         raise PreconditionError(
             f"--environment {archive} lacks {', '.join(missing)}: install the requirements.txt of a bundle into it, "
             "then pack it again"
         )
+
+
+def _pin(text: str, separator: str) -> tuple[str, str]:
+    name, _, number = text.partition(separator)
+    return canonicalize_name(name), number
 
 
 def _code(settings: Settings) -> dict[str, bytes]:

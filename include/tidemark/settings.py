@@ -4,6 +4,7 @@ import re
 import zipfile
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -62,11 +63,19 @@ class Settings(BaseSettings):
     spark_master: str = "local[2]"
     """Where jobs run that Airflow does not start: local[N], spark://HOST:PORT, yarn. In Airflow a connection says."""
     spark_bundle: str | None = None
-    """The folder that ``tidemark package`` made: a cluster's jobs take code, definitions, suites and jars from it."""
+    """What ``tidemark package`` made, which jobs on a cluster take code, suites and jars from: a folder, or on S3."""
     spark_python: str | None = None
     """Python of a cluster where the bundle brings none, at this path on all its machines and here; unless set, ours."""
     spark_conf: dict[str, str] = Field(default_factory=dict)
     """Further Spark settings for every session."""
+    spark_runs_on: Literal["connection", "emr_serverless"] = "connection"
+    """Where Airflow's jobs run: where its connection says, by spark-submit, or in an application of EMR Serverless."""
+    emr_application_id: str | None = None
+    """EMR Serverless: the application, of the bundle's version of Spark."""
+    emr_execution_role_arn: str | None = None
+    """EMR Serverless: the role that jobs have; it reads bundle and stream, and writes lake, state and logs."""
+    emr_log_uri: str | None = None
+    """EMR Serverless: where on S3 the logs of drivers and executors go."""
 
     @field_validator("spark_master")
     @classmethod

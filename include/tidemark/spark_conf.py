@@ -17,12 +17,16 @@ PARENTS_VARIABLE = "TIDEMARK_PARENTS"
 """Environment variable with the ids of processes, by commas, that a driver below them does not outlive."""
 BUNDLE_CODE, BUNDLE_ENVIRONMENT = "tidemark.zip", "environment.tar.gz"
 """Files of a bundle: the code, and where it was packed the Python with all that the code needs."""
+OUTCOME_VARIABLE = "TIDEMARK_OUTCOME_URI"
+"""Environment variable with a folder, also on S3, where a job leaves what it says for who cannot hear it."""
+OUTCOME_RESULT, OUTCOME_ERROR = "result.json", "error.json"
 _RENAMES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 CODE_FOLDER, ENVIRONMENT_FOLDER = "tidemark", "environment"
 """Where Spark unpacks them, in the working folder of executors, and of a driver in the cluster."""
 _HERE_ONLY = {
     *("project_dir", "home", "jars_dir", "data_docs_dir", "pipelines_dir"),
-    *("spark_master", "spark_bundle", "spark_python", "spark_conf"),
+    *("spark_master", "spark_bundle", "spark_python", "spark_conf", "spark_runs_on"),
+    *("emr_application_id", "emr_execution_role_arn", "emr_log_uri"),
     "storage_options",
 }
 """Settings that mean nothing to a driver elsewhere, or must not stand in a job's configuration, as a store's keys."""
@@ -42,12 +46,23 @@ def spark_conf(settings: Settings, master: str | None = None, deploy_mode: str =
             f"{' and '.join(paths)}: on YARN a path without a scheme is HDFS to Spark, and a disk to others: "
             "set TIDEMARK_LAKE_URI and TIDEMARK_STATE_URI to URIs such as s3://… or hdfs://…"
         )
+    return {
+        **session_conf(settings),
+        "spark.jars": ",".join(_jars(settings, master)),
+        "spark.driver.memory": "2g",
+        **_driver(settings, master, deploy_mode),
+        **_executors(settings, master),
+        **settings.spark_conf,
+    }
+
+
+def session_conf(settings: Settings) -> dict[str, str]:
+    """The settings of every session that are the same wherever it runs."""
     # On a local disk a rename is atomic, and Spark's default pays 30 ms for it, twice a micro-batch and stream. The
     # default also tells of a second driver, which is not needed: every commit is a compare-and-set.
     on_disk = {} if "://" in settings.state_uri else {"spark.sql.streaming.checkpointFileManagerClass": _RENAMES}
     return {
         **on_disk,
-        "spark.jars": ",".join(_jars(settings, master)),
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         "spark.sql.session.timeZone": "UTC",
@@ -62,12 +77,7 @@ def spark_conf(settings: Settings, master: str | None = None, deploy_mode: str =
         "spark.sql.streaming.metricsEnabled": "false",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.log.level": "WARN",
-        "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.driver.memory": "2g",
-        **_driver(settings, master, deploy_mode),
-        **_executors(settings, master),
-        **settings.spark_conf,
     }
 
 
@@ -86,6 +96,7 @@ def _driver(settings: Settings, master: str, deploy_mode: str) -> dict[str, str]
     host = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
     return {
         # Executors elsewhere have to reach the driver: Spark finds this machine's address then.
+        "spark.ui.enabled": "false",
         **(host if is_local(master) or _is_loopback(master) else {}),
         "spark.sql.warehouse.dir": (settings.home / "warehouse").as_uri(),
         "spark.pyspark.driver.python": sys.executable,
@@ -161,8 +172,9 @@ def submit_command(job: str, arguments: list[str], settings: Settings) -> list[s
 
 
 def job_variables(settings: Settings, *, here: bool = True) -> dict[str, str]:
-    """The settings as the environment variables of a job; without what only this machine knows, if not ``here``."""
-    values = settings.model_dump(mode="json", exclude_none=True, exclude=None if here else _HERE_ONLY)
+    """The settings as a job's environment; if not ``here``, those that were set and mean something elsewhere."""
+    left_out = None if here else _HERE_ONLY
+    values = settings.model_dump(mode="json", exclude_none=True, exclude_defaults=not here, exclude=left_out)
     return {
         f"TIDEMARK_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
         for name, value in values.items()

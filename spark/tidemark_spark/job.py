@@ -2,17 +2,20 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from pyspark_kinesis.errors import KinesisSourceError
+from pyspark_kinesis.stores import open_store
 from tidemark.errors import TRY_AGAIN, TidemarkError
-from tidemark.spark_conf import RESULT
+from tidemark.spark_conf import OUTCOME_ERROR, OUTCOME_RESULT, OUTCOME_VARIABLE, RESULT
 from tidemark_spark.parents import end_with_parents
 
 PipelineOption = Annotated[str, typer.Option("--pipeline", help="Name of the pipeline.")]
@@ -30,18 +33,33 @@ def run_job(main: Callable[..., None]) -> None:
     try:
         app()
     except TidemarkError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        _end(error.exit_code, str(error))
     except Exception as error:
         if "No space left on device" not in str(error):
             raise
-        typer.echo("error: no space left on the device of the tables or of Spark's scratch files: make room", err=True)
-        sys.exit(TRY_AGAIN)
+        _end(TRY_AGAIN, "no space left on the device of the tables or of Spark's scratch files: make room")
 
 
 def result(figures: Mapping[str, object]) -> None:
     """Tell whoever started the job what it did, in one line; Airflow shows it on the run's page."""
     typer.echo(f"{RESULT}{json.dumps(figures, default=str)}")
+    _leave(OUTCOME_RESULT, figures)
+
+
+def _end(code: int, message: str) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    _leave(OUTCOME_ERROR, {"exit_code": code, "error": message})
+    sys.exit(code)
+
+
+def _leave(name: str, said: Mapping[str, object]) -> None:
+    """Write what was said where the environment asks for it; a job that did its work does not fail by this."""
+    if uri := os.environ.get(OUTCOME_VARIABLE):
+        try:
+            store = open_store(uri, region=os.environ.get("AWS_REGION", "us-east-1"))
+            store.put_if_absent(name, json.dumps(said, default=str).encode())
+        except (OSError, KinesisSourceError):
+            logging.getLogger(__name__).exception("what the job says could not be left at %s", uri)
 
 
 def parse_range(start: str | None, end: str | None) -> tuple[date, date]:

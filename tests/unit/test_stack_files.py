@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tidemark.jars import _DELTA, SPARK
+from tidemark.jars import DELTA_ARTIFACT, SPARK
 from tidemark.registry import load_pipelines
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,7 +94,7 @@ def test_versions_have_one_source() -> None:
     assert len(base) == 1, "the Dockerfile, the compose file and .env.example name one Python image"
     minor = base.pop().rpartition("-slim")[0].rpartition(".")[0]
     assert PROJECT["requires-python"].startswith(f">={minor},")
-    assert _DELTA[2] == LOCK["delta-spark"], "the jars and the Python package of Delta"
+    assert DELTA_ARTIFACT[2] == LOCK["delta-spark"], "the jars and the Python package of Delta"
     assert LOCK["pyspark"].startswith(f"{SPARK}."), "the jars are those for this Spark"
     assert f"#TIDEMARK_VERSION={PROJECT['version']}\n" in EXAMPLE
 

@@ -1,24 +1,31 @@
-"""The assets: bronze, silver, each batch table and each serving view, and the tasks that tell how they have changed.
+"""The assets: the stream, bronze, silver, each batch table and serving view, and the tasks that tell of their changes.
 
-Read in Airflow's asset graph they are the architecture: bronze to silver, silver to the batch tables, those to what is
-served. An event carries what the tables' own logs say, and the figures of the run that made it.
+Read in Airflow's asset graph they are the architecture: the stream to bronze, to silver, to the batch tables, and those
+to what is served. An event carries what the tables' own logs say, and the figures of the run that made it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
 from airflow.sdk import Asset, task
 
 from tidemark.definition import Pipeline
-from tidemark.facts import batch_facts, serving_facts
+from tidemark.facts import batch_facts, serving_facts, table_facts
 from tidemark.registry import get_pipeline
-from tidemark.settings import get_settings
+from tidemark.settings import Settings, get_settings
+from tidemark.tables import tables_of
 
 
 def table_asset(pipeline: Pipeline, table: str) -> Asset:
     """The asset of a table: named ``<pipeline>.<table>``."""
     return Asset(name=f"{pipeline.name}.{table}", uri=f"tidemark://{pipeline.name}/{table}", group="tidemark")
+
+
+def stream_asset(pipeline: Pipeline) -> Asset:
+    """The asset of the Kinesis stream that a pipeline reads: the root of its graph."""
+    source, region = pipeline.source.name, get_settings().aws_region
+    return Asset(name=f"{pipeline.name}.kinesis", uri=f"kinesis://{region}/{source}", group="tidemark")
 
 
 def batch_assets(pipeline: Pipeline) -> list[Asset]:
@@ -32,6 +39,17 @@ def serving_assets(pipeline: Pipeline) -> list[Asset]:
         Asset(name=f"{pipeline.name}.{rollup.name}", uri=f"tidemark://{pipeline.name}/serving/{rollup.name}")
         for rollup in pipeline.rollups
     ]
+
+
+def tell_tables(
+    context: Any, outlets: Iterable[Any], pipeline: str, settings: Settings, figures: Mapping[str, Any]
+) -> None:
+    """Tell of the tables that a job has written by their assets: their facts, and the job's figures."""
+    tables = {table.name: table for table in tables_of(get_pipeline(pipeline), settings)}
+    for asset in outlets:
+        if isinstance(asset, Asset):
+            facts = table_facts(tables[asset.name.removeprefix(f"{pipeline}.")], settings)
+            context["outlet_events"][asset].extra = {**figures, **facts}
 
 
 def tell_batch(pipeline: Pipeline) -> Any:

@@ -1,25 +1,28 @@
 """The operator of all Spark jobs: it says on the run's page what ended one, and leaves no driver behind."""
 
+import contextlib
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
-from airflow.sdk import Asset, BaseHook, Context
+from airflow.sdk import BaseHook, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 
-from tidemark.errors import REFUSED, PreconditionError
-from tidemark.facts import table_facts
+from tidemark.airflow.assets import tell_tables
+from tidemark.errors import REFUSED, PreconditionError, TidemarkError
+from tidemark.health import stop_file
 from tidemark.locks import RUN_VARIABLE
-from tidemark.registry import get_pipeline
 from tidemark.settings import Settings
 from tidemark.spark_conf import PARENTS_VARIABLE, RESULT, job_path, spark_conf, submit_variables
-from tidemark.tables import tables_of
 
+STOP_SECONDS = 40
+"""How long a task that is ended waits for its streams to finish; Airflow allows 60 s before it kills."""
 _WRONG_ARGUMENTS = 2
 _ERROR = "error: "
 
@@ -56,7 +59,7 @@ class SparkJob(SparkSubmitOperator):
         except AirflowException as error:
             self._fail(hook, error)
         done = self._result()
-        self._tell(context, done or {})
+        tell_tables(context, self.outlets, self._pipeline, self._settings, done or {})
         return done
 
     def _placed(self, variables: dict[str, str]) -> SparkSubmitHook:
@@ -82,13 +85,6 @@ class SparkJob(SparkSubmitOperator):
             # Its argument env_vars does not reach the driver in YARN's client mode.
             hook._env = {**submit_variables(self._settings, master), **variables, **parents}
         return hook
-
-    def _tell(self, context: Context, figures: dict[str, Any]) -> None:
-        for asset in self.outlets:
-            if isinstance(asset, Asset):
-                tables = {table.name: table for table in tables_of(get_pipeline(self._pipeline), self._settings)}
-                facts = table_facts(tables[asset.name.removeprefix(f"{self._pipeline}.")], self._settings)
-                context["outlet_events"][asset].extra = {**figures, **facts}
 
     def _get_hook(self) -> SparkSubmitHook:
         hook = super()._get_hook()
@@ -137,3 +133,16 @@ class SparkJob(SparkSubmitOperator):
                 f"no space for a job: {lake} has {free / 2**30:.1f} GiB free, and {least / 2**30:.1f} must be "
                 "(TIDEMARK_MIN_FREE_BYTES): make room, then clear this task. Nothing was started"
             )
+
+
+class StreamJob(SparkJob):
+    """The driver of a pipeline's streams. Ended in the UI, it finishes the micro-batch that runs."""
+
+    def on_kill(self) -> None:
+        """Ask the streams to stop, wait for that, and then make sure."""
+        process = getattr(self._hook, "_submit_sp", None)
+        with contextlib.suppress(TidemarkError, OSError, subprocess.TimeoutExpired):
+            if process is not None and process.poll() is None:
+                stop_file(self._pipeline, self._settings).touch()
+                process.wait(timeout=STOP_SECONDS)
+        super().on_kill()

@@ -1,47 +1,29 @@
 """The speed layer under Airflow: the job that keeps a pipeline's streams alive, and the watch over their limits."""
 
-import contextlib
-import subprocess
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Asset, task
+from airflow.sdk import Asset, BaseOperator, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from tidemark.airflow.assets import table_asset
-from tidemark.airflow.spark import SparkJob
-from tidemark.airflow.tasks import job_arguments
+from tidemark.airflow.assets import stream_asset, table_asset
+from tidemark.airflow.tasks import stream_job
 from tidemark.definition import Pipeline
-from tidemark.errors import TableError, TidemarkError
-from tidemark.health import health, stop_file
+from tidemark.errors import TableError
+from tidemark.health import health
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
 
 KEPT_ALIVE: dict[str, Any] = {"retries": 5, "retry_exponential_backoff": 2.0, "max_retry_delay": timedelta(minutes=10)}
 """Retry policy of a driver that should always run: soon at first, then ever later."""
-STOP_SECONDS = 40
-"""How long a task that is ended waits for its streams to finish; Airflow allows 60 s before it kills."""
 
 
-class StreamJob(SparkJob):
-    """The driver of a pipeline's streams. Ended in the UI, it finishes the micro-batch that runs."""
-
-    def on_kill(self) -> None:
-        """Ask the streams to stop, wait for that, and then make sure."""
-        process = getattr(self._hook, "_submit_sp", None)
-        with contextlib.suppress(TidemarkError, OSError, subprocess.TimeoutExpired):
-            if process is not None and process.poll() is None:
-                stop_file(self._pipeline, self._settings).touch()
-                process.wait(timeout=STOP_SECONDS)
-        super().on_kill()
-
-
-def streams(pipeline: Pipeline) -> StreamJob:
+def streams(pipeline: Pipeline) -> BaseOperator:
     """The task that runs both streams, for good or until everything has been read; outside of the batch jobs' pool."""
-    arguments = [] if pipeline.streams == "continuous" else ["--available-now"]
     delay = timedelta(seconds=get_settings().retry_seconds)
-    return StreamJob(
-        **job_arguments("stream", pipeline, arguments),
+    return stream_job(
+        pipeline,
+        inlets=[stream_asset(pipeline)],
         outlets=[table_asset(pipeline, "bronze")],
         retry_delay=delay,
         **KEPT_ALIVE,

@@ -1,10 +1,12 @@
-"""Tasks that the DAG files wire. Spark runs by spark-submit, in a process of its own."""
+"""Tasks that the DAG files wire. Spark runs in a process of its own: by spark-submit, or on EMR Serverless."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from airflow.sdk import BaseOperator
+
 from tidemark.airflow.alerts import Alert
-from tidemark.airflow.spark import SparkJob
+from tidemark.airflow.spark import SparkJob, StreamJob
 from tidemark.definition import Pipeline
 from tidemark.settings import get_settings
 
@@ -16,27 +18,49 @@ DATA_REFUSED: dict[str, Any] = {"retries": 0}
 PLANNED = "{{ ti.xcom_pull(task_ids='plan')['%s'] }}"
 
 
-def job_arguments(job: str, pipeline: Pipeline, arguments: list[str]) -> dict[str, Any]:
-    """What every operator of a job of spark/jobs is made with: the cluster is the one that the connection names."""
-    return {
-        "settings": get_settings(),
-        "job": job,
-        "pipeline": pipeline.name,
-        "task_id": job,
-        "application_args": ["--pipeline", pipeline.name, *arguments],
-        "name": f"{pipeline.name}.{job}",
-        "conn_id": SPARK_CONNECTION,
-        # Airflow could find the driver of a lost task again only by YARN's REST API; a job is idempotent instead.
-        "durable": False,
-    }
-
-
-def spark_job(job: str, pipeline: Pipeline, arguments: list[str], **policy: Any) -> SparkJob:
+def spark_job(job: str, pipeline: Pipeline, arguments: list[str], **policy: Any) -> BaseOperator:
     """A batch job; no more of them run at once than their pool has slots."""
-    return SparkJob(**job_arguments(job, pipeline, arguments), pool=get_settings().spark_pool, **policy)
+    return _operator(SparkJob, job, pipeline, arguments, pool=get_settings().spark_pool, **policy)
 
 
-def over_range(job: str, pipeline: Pipeline, arguments: list[str] | None = None, **policy: Any) -> SparkJob:
+def stream_job(pipeline: Pipeline, **policy: Any) -> BaseOperator:
+    """The driver of a pipeline's streams, for good or until everything has been read."""
+    arguments = [] if pipeline.streams == "continuous" else ["--available-now"]
+    return _operator(StreamJob, "stream", pipeline, arguments, **policy)
+
+
+def _operator(
+    submitted: type[SparkJob], job: str, pipeline: Pipeline, arguments: list[str], **policy: Any
+) -> BaseOperator:
+    """What runs a job of spark/jobs: the one place that knows where."""
+    settings = get_settings()
+    if settings.spark_runs_on == "emr_serverless":
+        # Imported where it is used: the Amazon provider costs a second of each parse.
+        from tidemark.airflow.emr import EmrJob
+
+        return EmrJob(
+            settings=settings,
+            job=job,
+            pipeline=pipeline.name,
+            arguments=arguments,
+            streaming=submitted is StreamJob and pipeline.streams == "continuous",
+            **policy,
+        )
+    return submitted(
+        settings=settings,
+        job=job,
+        pipeline=pipeline.name,
+        task_id=job,
+        application_args=["--pipeline", pipeline.name, *arguments],
+        name=f"{pipeline.name}.{job}",
+        conn_id=SPARK_CONNECTION,
+        # Airflow could find the driver of a lost task again only by YARN's REST API; a job is idempotent instead.
+        durable=False,
+        **policy,
+    )
+
+
+def over_range(job: str, pipeline: Pipeline, arguments: list[str] | None = None, **policy: Any) -> BaseOperator:
     """A job over the event dates that ``plan`` settled."""
     planned = ["--from", PLANNED % "from", "--to", PLANNED % "to"]
     return spark_job(job, pipeline, [*planned, *(arguments or [])], **policy)
