@@ -69,7 +69,7 @@ class Stack:
 
     def kill(self, service: str) -> None:
         """SIGKILL to all processes of a container. Nobody asked for its end, so it is started again."""
-        self.compose("exec", "--user", "root", "--no-TTY", service, "bash", "-c", "kill -9 -1", check=False)
+        self.compose("exec", "--no-TTY", service, "bash", "-c", "kill -9 -1", check=False)
 
     def containers(self) -> dict[str, dict[str, Any]]:
         lines = self.compose("ps", "--all", "--format", "json").splitlines()

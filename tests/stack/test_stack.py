@@ -1,6 +1,7 @@
 """The stack is hurt in every way while events flow, and in the end the demo proves that the answer is right.
 
-By hand (`make stack-test`), as it takes an engine and its time; the tests run in order, on one stack, whose data grows.
+By hand (`make stack-test`), as it takes an engine and its time; the tests run in order, on one stack, whose data grows,
+and each proof is of all that went before.
 ``tidemark demo --stack`` compares bronze with what the Kinesis stream itself holds, silver with its keys, and every
 window of every rollup with a recomputation from the input file.
 """
@@ -66,7 +67,6 @@ def test_each_container_is_killed_while_events_flow_and_nothing_is_lost_or_doubl
                 f"{service}: killed, and all healthy {took:.0f} s later; {produced.records - put:,} flights meanwhile"
             )
     wait_for(stack, before + produced.records)
-    prove(stack, 1_000)
 
 
 def test_a_worker_killed_in_mid_batch_costs_nothing_but_time(stack: "Stack") -> None:
@@ -89,7 +89,6 @@ def test_an_upgrade_while_streaming_loses_nothing(stack: "Stack") -> None:
         print(f"another image built, upgraded to and healthy after {stack.up('--build'):.0f} s")
     assert all(service["Image"].endswith(":next") for name, service in stack.containers().items() if name != "postgres")
     wait_for(stack, before + produced.records)
-    prove(stack, 1_000)
 
 
 def test_down_and_up_again_keeps_the_data(stack: "Stack") -> None:
