@@ -5,7 +5,7 @@ STAMP := $(VENV)/.tidemark-setup
 SOURCES := include spark dags
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast faults faults-merge lint types format lock clean
+.PHONY: help setup demo stack stack-test test test-fast faults faults-merge lint types format lock clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,15 @@ $(STAMP): requirements.txt pyproject.toml
 
 demo: $(STAMP) ## Run the whole platform on this machine and prove its result (ARGS=--keep leaves it running)
 	@$(BIN)/tidemark demo $(ARGS)
+
+stack: .env ## Bring the stack up with docker compose, and wait until all of it is healthy
+	@docker compose up --detach --build --wait
+
+.env: .env.example
+	@if [ -e $@ ]; then echo "$@ is older than $<: see what is new there, then touch $@" >&2; else umask 077; scripts/env.sh <$< >$@; fi
+
+stack-test: $(STAMP) .env ## Hurt a stack of its own in every way, and prove that nothing is lost (an hour; needs docker compose)
+	@$(BIN)/pytest tests/stack $(ARGS)
 
 test: $(STAMP) ## Run all tests, two files at a time (ARGS="-k name" chooses)
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
@@ -45,7 +54,7 @@ format: $(STAMP) ## Format the code, and mend what ruff can mend
 
 lock: ## Resolve pyproject.toml into requirements.txt, with hashes
 	@scripts/setup.sh uv
-	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --extra dev --extra stack pyproject.toml -o requirements.txt
 	@echo "requirements.txt is up to date; the next command installs it"
 
 clean: ## Remove what runs made: lake, state, logs, caches (not .venv, not the jars: nothing is downloaded again)

@@ -1,6 +1,7 @@
 """One Spark session a process, with Tidemark's own settings."""
 
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,10 @@ from pyspark.sql import SparkSession
 from tidemark.jars import ensure_jars
 from tidemark.settings import get_settings
 from tidemark_spark.session import local_session
+
+# Hundreds of JVMs live for seconds here, and what an optimising compiler spends on one is half of its processor time.
+# Every `java` below this process reads it.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 __all__ = ["refine", "settings", "spark"]
 

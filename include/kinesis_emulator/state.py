@@ -133,6 +133,8 @@ class State:
                 stream.merge(entry["shards"][0], entry["shards"][1], now)
             case "retention":
                 stream.retention_hours = entry["hours"]
+            case "mode":
+                stream.mode = entry["mode"]
             case "tags":
                 stream.tags.update(entry["tags"])
             case "resize":

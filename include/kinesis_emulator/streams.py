@@ -27,6 +27,7 @@ class StreamOperations:
             "SplitShard": self.split_shard,
             "MergeShards": self.merge_shards,
             "UpdateShardCount": self.update_shard_count,
+            "UpdateStreamMode": self.update_stream_mode,
             "IncreaseStreamRetentionPeriod": self.set_retention,
             "DecreaseStreamRetentionPeriod": self.set_retention,
             "AddTagsToStream": self.add_tags,
@@ -127,11 +128,21 @@ class StreamOperations:
         """UpdateShardCount."""
         stream, target = self._state.active(request), int(request["TargetShardCount"])
         current = len(stream.open_shards)
+        if stream.mode == "ON_DEMAND":
+            raise KinesisError("ValidationException", f"Stream {stream.name} is on demand: its shards cannot be set")
         if not math.ceil(current / 2) <= target <= current * 2:
             raise KinesisError("LimitExceededException", f"from {current} shards to {target}: half to double at a time")
         self._state.apply({"op": "resize", "stream": stream.name, "target": target, "ms": self._state.ms()})
         counts = {"CurrentShardCount": current, "TargetShardCount": target}
         return {"StreamName": stream.name, "StreamARN": stream.arn, **counts}
+
+    def update_stream_mode(self, request: Request) -> Answer:
+        """UpdateStreamMode: the shards stay as they are."""
+        stream, mode = self._state.active(request), request["StreamModeDetails"]["StreamMode"]
+        if mode not in ("PROVISIONED", "ON_DEMAND"):
+            raise KinesisError("ValidationException", f"StreamMode must be PROVISIONED or ON_DEMAND, but is {mode}")
+        self._state.apply({"op": "mode", "stream": stream.name, "mode": mode})
+        return {}
 
     def set_retention(self, request: Request) -> Answer:
         """IncreaseStreamRetentionPeriod and DecreaseStreamRetentionPeriod."""

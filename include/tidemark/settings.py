@@ -21,7 +21,7 @@ _MASTER = re.compile(r"local(\[(\d+|\*)(,\d+)?\])?|spark://[\w.:,\[\]-]+|yarn")
 class Settings(BaseSettings):
     """Where things are. Everything has a default that works for the embedded default on one machine."""
 
-    model_config = SettingsConfigDict(env_prefix="TIDEMARK_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="TIDEMARK_", env_ignore_empty=True, frozen=True, extra="forbid")
 
     project_dir: Path = BUNDLE or _FILE.parents[2]
     """The checkout, or a bundle of it: holds dags/, spark/jobs/ and expectations/."""

@@ -98,7 +98,7 @@ def _driver(settings: Settings, master: str, deploy_mode: str) -> dict[str, str]
         # Executors elsewhere have to reach the driver: Spark finds this machine's address then.
         "spark.ui.enabled": "false",
         **(host if is_local(master) or _is_loopback(master) else {}),
-        "spark.sql.warehouse.dir": (settings.home / "warehouse").as_uri(),
+        "spark.sql.warehouse.dir": (settings.home.absolute() / "warehouse").as_uri(),
         "spark.pyspark.driver.python": sys.executable,
     }
 

@@ -142,9 +142,17 @@ def batch_schema(pipeline: Pipeline, rollup: Rollup) -> pa.Schema:
     """Partial aggregates recomputed from bronze. Grain: one row a key, pane and event date.
 
     Each covered date has one marker row beside, with a null pane_start, so that its coverage shows also where no event
-    is left.
+    is left. Where a window is one row, values that cost more to finish than to read are kept beside their states.
     """
-    return pa.schema([*_partial_fields(pipeline, rollup), ("covered_segment", pa.int64()), ("event_date", pa.date32())])
+    stored = [(kept.column, kept.type.arrow) for kept in rollup.stored(pipeline.timezone).values()]
+    return pa.schema(
+        [
+            *_partial_fields(pipeline, rollup),
+            ("covered_segment", pa.int64()),
+            *stored,
+            ("event_date", pa.date32()),
+        ]
+    )
 
 
 class Table(NamedTuple):

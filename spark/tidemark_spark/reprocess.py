@@ -19,6 +19,7 @@ from tenacity import RetryError, retry, retry_if_result, stop_after_delay, wait_
 
 from tidemark.candidates import NO_BATCH, Interval, batches_of_dates, condition, look_back, merged
 from tidemark.definition import Pipeline, Rollup
+from tidemark.definition.measures import Dialect
 from tidemark.delta import Sealed, files_of, open_table, position, seal
 from tidemark.errors import CoverageError, QualityGateError
 from tidemark.generations import Generation, current_generation
@@ -252,9 +253,14 @@ class _Slice:
         return sorted(found)
 
     def stage_batch(self, staged: Staged, rollup: Rollup, days: list[date], through: int) -> Staged:
-        """Partial aggregates of the slice, and one marker row a date that states its coverage."""
+        """Partial aggregates of the slice, with finished values, and a marker row a date that states its coverage."""
         partials = partial_aggregates(self._rows(staged), self._pipeline, rollup, [])
         markers = self._spark.createDataFrame([(day, through) for day in days], "event_date DATE, ingest_batch BIGINT")
+        stored = {
+            kept.column: F.expr(rollup.measures[name].finish(name, self._pipeline.events, Dialect.SPARK))
+            for name, kept in rollup.stored(self._pipeline.timezone).items()
+        }
+        partials = partials.withColumns(stored)
         rows = partials.unionByName(markers, allowMissingColumns=True).withColumn("covered_segment", self._stamp())
         return stage(rows, self._tables.batch[rollup.name], self._settings)
 

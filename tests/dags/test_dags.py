@@ -13,7 +13,7 @@ from tidemark.airflow.ranges import plan_range
 from tidemark.errors import TidemarkError
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
-OPERATIONS = ("compact", "reconcile", "reprocess", "stream", "validate", "watch")
+OPERATIONS = ("compact", "provision", "reconcile", "reprocess", "stream", "validate", "watch")
 TODAY = date(2026, 3, 1)
 
 
@@ -110,6 +110,7 @@ def test_the_assets_read_like_the_architecture(dags: dict[str, Any]) -> None:
     tasks = [task for name in ("stream", "reprocess") for task in dags[f"clickstream.{name}"].tasks]
     edges = {(a.name, b.name) for task in tasks for a in task.inlets for b in task.outlets}
     assert edges == {
+        ("clickstream.kinesis", "clickstream.bronze"),
         ("clickstream.bronze", "clickstream.silver"),
         ("clickstream.silver", "clickstream.batch_activity"),
         ("clickstream.batch_activity", "clickstream.activity"),

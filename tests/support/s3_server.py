@@ -24,22 +24,44 @@ HOW = (
 @contextlib.contextmanager
 def running_s3(folder: Path) -> Iterator[str]:
     """The URL of a server that keeps its files in a folder. Raises LookupError where none is installed."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = _free_port()
     if gateway := shutil.which("versitygw"):
         root = folder / "buckets"
         root.mkdir()
         listen = ["--access", ACCESS, "--secret", SECRET, "--port", f"127.0.0.1:{port}", "--keep-alive", "--quiet"]
         command = [gateway, *listen, "posix", str(root)]
-    elif importlib.util.find_spec("moto") and importlib.util.find_spec("flask_cors"):
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     else:
+        command = _moto(port)
+    with _running(command, folder / "s3.log"):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def running_moto(folder: Path) -> Iterator[str]:
+    """The URL of moto's server, of S3, SNS, SQS, Secrets Manager and more. LookupError where it is not installed."""
+    port = _free_port()
+    with _running(_moto(port), folder / "moto.log"):
+        yield f"http://127.0.0.1:{port}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _moto(port: int) -> list[str]:
+    if not (importlib.util.find_spec("moto") and importlib.util.find_spec("flask_cors")):
         raise LookupError(HOW)
-    with (folder / "s3.log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+
+
+@contextlib.contextmanager
+def _running(command: list[str], log: Path) -> Iterator[None]:
+    with log.open("w") as output:
+        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
-            yield f"http://127.0.0.1:{port}"
+            yield
         finally:
             server.terminate()
             server.wait(30)

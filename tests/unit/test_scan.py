@@ -8,7 +8,7 @@ import pytest
 from deltalake import DeltaTable, Field, write_deltalake
 
 from tidemark.delta import EVOLVED
-from tidemark.serving.scan import create_view
+from tidemark.serving.scan import create_view, relation
 from tidemark.serving.view import connect
 
 SCHEMA = pa.schema([("n", pa.int64()), ("event_date", pa.date32()), ("name", pa.string()), ("segment", pa.int64())])
@@ -35,10 +35,9 @@ def test_a_view_holds_what_the_snapshot_holds(tmp_path: Path, name: str) -> None
             {"n": n, "event_date": date(2026, 1, n + 1), "name": f"row {n}", "segment": n} for n in (0, 2)
         ]
         chosen = [path for path in pa.table(snapshot.get_add_actions())["path"].to_pylist() if "segment=2" in path]
-        create_view(connection, "chosen", snapshot, chosen)
-        assert connection.sql("SELECT n FROM chosen").fetchall() == [(2,)]
-        create_view(connection, "nothing_", snapshot, [])
-        assert connection.sql("SELECT count(*), max(event_date) FROM nothing_").fetchall() == [(0, None)]
+        assert connection.sql(f"SELECT n FROM ({relation(connection, 'a', snapshot, chosen)})").fetchall() == [(2,)]
+        nothing = f"SELECT count(*), max(event_date) FROM ({relation(connection, 'b', snapshot, [])})"
+        assert connection.sql(nothing).fetchall() == [(0, None)]
 
 
 def test_files_from_before_a_column_came_have_none_of_it(tmp_path: Path) -> None:
@@ -53,5 +52,5 @@ def test_files_from_before_a_column_came_have_none_of_it(tmp_path: Path) -> None
             schema=SCHEMA.append(pa.field("colour", pa.string())),
         )
         write_deltalake(snapshot.table_uri, grown, mode="append")
-        create_view(connection, "rows", DeltaTable(snapshot.table_uri))
-        assert connection.sql("SELECT n, colour FROM rows ORDER BY n").fetchall() == [(0, None), (2, None), (9, "red")]
+        create_view(connection, "more", DeltaTable(snapshot.table_uri))
+        assert connection.sql("SELECT n, colour FROM more ORDER BY n").fetchall() == [(0, None), (2, None), (9, "red")]

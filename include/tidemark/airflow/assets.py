@@ -1,7 +1,7 @@
-"""The assets: bronze, silver, each batch table and each serving view, and the tasks that tell how they have changed.
+"""The assets: the stream, bronze, silver, each batch table and serving view, and the tasks that tell of their changes.
 
-Read in Airflow's asset graph they are the architecture: bronze to silver, silver to the batch tables, those to what is
-served. An event carries what the tables' own logs say, and the figures of the run that made it.
+Read in Airflow's asset graph they are the architecture: the stream to bronze, to silver, to the batch tables, and those
+to what is served. An event carries what the tables' own logs say, and the figures of the run that made it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,6 +20,12 @@ from tidemark.tables import tables_of
 def table_asset(pipeline: Pipeline, table: str) -> Asset:
     """The asset of a table: named ``<pipeline>.<table>``."""
     return Asset(name=f"{pipeline.name}.{table}", uri=f"tidemark://{pipeline.name}/{table}", group="tidemark")
+
+
+def stream_asset(pipeline: Pipeline) -> Asset:
+    """The asset of the Kinesis stream that a pipeline reads: the root of its graph."""
+    source, region = pipeline.source.name, get_settings().aws_region
+    return Asset(name=f"{pipeline.name}.kinesis", uri=f"kinesis://{region}/{source}", group="tidemark")
 
 
 def batch_assets(pipeline: Pipeline) -> list[Asset]:

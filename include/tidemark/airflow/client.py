@@ -18,10 +18,14 @@ _retry = retry(
 
 
 class AirflowClient:
-    """A client of one Airflow; tokens are asked for when first needed."""
+    """A client of one Airflow; tokens are asked for when first needed.
 
-    def __init__(self, base_url: str) -> None:
+    ``login``: user and password, where Airflow asks for them.
+    """
+
+    def __init__(self, base_url: str, login: tuple[str, str] | None = None) -> None:
         self._http = httpx.Client(base_url=base_url, timeout=30)
+        self._login = login
         self._token: str | None = None
 
     def healthy(self) -> bool:
@@ -39,6 +43,16 @@ class AirflowClient:
         """Whether Airflow has read the DAG."""
         answer = self.call("GET", f"/dags/{quote(dag_id)}")
         return answer.status_code == httpx.codes.OK
+
+    def switch_on(self, dag_id: str) -> None:
+        """Let the scheduler run a DAG.
+
+        Raises:
+            JobError: Airflow refused it; the message is Airflow's.
+        """
+        answer = self.call("PATCH", f"/dags/{quote(dag_id)}", {"is_paused": False})
+        if answer.status_code != httpx.codes.OK:
+            raise JobError(f"Airflow refused to switch {dag_id} on: {answer.text}")
 
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
         """Start a run by hand, with the form's values; returns its id.
@@ -64,9 +78,20 @@ class AirflowClient:
         return [task["task_id"] for task in answer["task_instances"] if task["state"] in ("failed", "upstream_failed")]
 
     def headers(self) -> dict[str, str]:
-        """What identifies this client in a request."""
+        """What identifies this client in a request.
+
+        Raises:
+            JobError: Airflow knows no such user, or not by this password.
+        """
         if self._token is None:
-            self._token = self._http.get("/auth/token").raise_for_status().json()["access_token"]
+            if self._login is None:
+                answer = self._http.get("/auth/token")
+            else:
+                user, password = self._login
+                answer = self._http.post("/auth/token", json={"username": user, "password": password})
+            if answer.status_code == httpx.codes.UNAUTHORIZED:
+                raise JobError("Airflow refused the login: check the password")
+            self._token = answer.raise_for_status().json()["access_token"]
         return {"Authorization": f"Bearer {self._token}"}
 
     @_retry

@@ -7,6 +7,8 @@ from airflow.sdk import Param
 from tidemark.airflow.ranges import MAX_DAYS
 from tidemark.compaction import MIN_SMALL_FILES
 
+MAX_SHARDS = 1_000
+"""Shards that a form takes: a slip of the pen is billed by the hour."""
 _DATE: dict[str, Any] = {"type": ["null", "string"], "format": "date"}
 
 
@@ -69,5 +71,37 @@ def compact_params() -> dict[str, Param]:
             title="VACUUM keeps",
             description="What versions of this time hold, for time travel and lagging readers. Refused below the grace "
             "period, or twice the lag of refine.",
+        ),
+    }
+
+
+def provision_params() -> dict[str, Param]:
+    """What a Kinesis stream shall have; left empty, it stays as it is."""
+    return {
+        "shards": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            maximum=MAX_SHARDS,
+            title="Shards",
+            description="Open shards of a provisioned stream, each 1 MiB or 1,000 records a second. Empty: as they "
+            "are; for a new stream, those of the definition.",
+        ),
+        "mode": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, "PROVISIONED", "ON_DEMAND"],
+            title="Capacity mode",
+            description="PROVISIONED has the shards that are asked for, ON_DEMAND those that Kinesis finds it needs. "
+            "Empty: as it is; a new stream is provisioned.",
+        ),
+        "retention_hours": Param(
+            None,
+            type=["null", "integer"],
+            minimum=24,
+            maximum=8760,
+            title="Retention (hours)",
+            description="How long Kinesis keeps a record. A shorter one makes older records unreadable at once. Empty: "
+            "as it is; for a new stream, 24.",
         ),
     }

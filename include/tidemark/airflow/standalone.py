@@ -14,12 +14,14 @@ from tidemark.processes import Child, check_port_free
 from tidemark.settings import Settings
 from tidemark.spark_conf import PARENTS_VARIABLE, submit_environment
 
+INHERITED_SECTIONS = ("AIRFLOW__SECRETS__", "AIRFLOW__WORKERS__SECRETS_BACKEND", "AIRFLOW__OPENLINEAGE__")
+"""What the shell may tell the embedded Airflow of Airflow's own settings."""
+
 
 def airflow_environment(settings: Settings, port: int, home: Path, *, paused: bool = False) -> dict[str, str]:
     """The environment of Airflow's processes and of the jobs that they start; no login, bound to this machine."""
-    # A database or a folder of another Airflow that the shell names is not ours to use.
     given = submit_environment(settings).items()
-    inherited = {k: v for k, v in given if not k.startswith("AIRFLOW") and k != PARENTS_VARIABLE}
+    inherited = {k: v for k, v in given if _is_inherited(k)}
     return {
         **inherited,
         "AIRFLOW_HOME": str(home),
@@ -44,6 +46,12 @@ def airflow_environment(settings: Settings, port: int, home: Path, *, paused: bo
         "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": settings.spark_master}),
         "GX_ANALYTICS_ENABLED": "false",
     }
+
+
+def _is_inherited(variable: str) -> bool:
+    # A database or a folder of another Airflow that the shell names is not ours to use; where secrets come from is.
+    ours = not variable.startswith("AIRFLOW") or variable.startswith(INHERITED_SECTIONS)
+    return ours and variable != PARENTS_VARIABLE
 
 
 def start_airflow(settings: Settings, port: int, *, log: Path, paused: bool = False) -> Child:

@@ -6,7 +6,7 @@ from typing import Any
 from airflow.sdk import Asset, BaseOperator, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from tidemark.airflow.assets import table_asset
+from tidemark.airflow.assets import stream_asset, table_asset
 from tidemark.airflow.tasks import stream_job
 from tidemark.definition import Pipeline
 from tidemark.errors import TableError
@@ -21,7 +21,13 @@ KEPT_ALIVE: dict[str, Any] = {"retries": 5, "retry_exponential_backoff": 2.0, "m
 def streams(pipeline: Pipeline) -> BaseOperator:
     """The task that runs both streams, for good or until everything has been read; outside of the batch jobs' pool."""
     delay = timedelta(seconds=get_settings().retry_seconds)
-    return stream_job(pipeline, outlets=[table_asset(pipeline, "bronze")], retry_delay=delay, **KEPT_ALIVE)
+    return stream_job(
+        pipeline,
+        inlets=[stream_asset(pipeline)],
+        outlets=[table_asset(pipeline, "bronze")],
+        retry_delay=delay,
+        **KEPT_ALIVE,
+    )
 
 
 def limits(pipeline: Pipeline) -> Any:

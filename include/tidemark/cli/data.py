@@ -59,15 +59,24 @@ def pipelines(json: JsonOption = False) -> None:
     print_rows(rows, as_json=json)
 
 
-def init(pipeline: PipelineArgument) -> None:
+def init(
+    pipeline: Annotated[str | None, typer.Argument(help="Name of a pipeline; all without it.")] = None,
+    streams: Annotated[bool, typer.Option("--streams", help="Its Kinesis stream, too.")] = False,
+) -> None:
     """Create the tables of a pipeline where they do not exist."""
     from tidemark.delta import create_tables
+    from tidemark.producers.producer import ensure_stream, kinesis_client
     from tidemark.tables import tables_of
 
-    tables = tables_of(get_pipeline(pipeline), get_settings())
-    create_tables(tables, get_settings())
-    for table in tables:
-        typer.echo(table.uri)
+    settings = get_settings()
+    for definition in [get_pipeline(pipeline)] if pipeline else load_pipelines().values():
+        tables = tables_of(definition, settings)
+        create_tables(tables, settings)
+        for table in tables:
+            typer.echo(table.uri)
+        if streams:
+            ensure_stream(kinesis_client(settings), definition)
+            typer.echo(f"stream {definition.source.name}")
 
 
 def status(

@@ -11,12 +11,14 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from tidemark.definition.measures import Measure, State
+from tidemark.definition.measures import Measure, State, Stored
 from tidemark.definition.schema import ColumnType, EventSchema, parse_ddl
 from tidemark.definition.window import Duration, SessionWindow, Window
 from tidemark.errors import DefinitionError
 
 _IDENTIFIER = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+_LANDING = re.compile(r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/([^/*?\[\]]+/)+$")
+_ONE_DAY = timedelta(days=1)
 _STREAM_NAME = re.compile(r"^[a-zA-Z0-9_.-]{1,128}$")
 _CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
@@ -76,6 +78,20 @@ class Rollup:
         """The state columns of all measures, in order of definition."""
         return tuple(state for name, measure in self.measures.items() for state in measure.states(name, schema))
 
+    def settles(self, timezone: str) -> bool:
+        """Whether a window's batch rows are one row: tumbling windows, none of which spans two event dates."""
+        window = self.window
+        if isinstance(window, SessionWindow) or window.panes > 1:
+            return False
+        return window.days == 1 or (timezone == "UTC" and _ONE_DAY % window.pane == timedelta(0))
+
+    def stored(self, timezone: str) -> dict[str, Stored]:
+        """By measure, the columns in which the batch table keeps finished values: where it has one row a window."""
+        if not self.settles(timezone):
+            return {}
+        kept = {name: measure.stored(name) for name, measure in self.measures.items()}
+        return {name: stored for name, stored in kept.items() if stored is not None}
+
 
 @dataclass(frozen=True, config=_CONFIG)
 class Pipeline:
@@ -122,6 +138,9 @@ class Pipeline:
     """How long a record may be in bronze before refine has passed it; beyond that Airflow raises an alert."""
     max_silence: Duration | None = None
     """How long no record may come before Airflow raises an alert; None: the source may be silent for any time."""
+    landing: str | None = None
+    """``s3://BUCKET/FOLDER/`` where files of events land, as lines of JSON, gzipped or not: Airflow puts them into the
+    stream. None: events come by the stream alone."""
     sample: str | None = None
     """``module:function`` that yields sample events for ``tidemark produce``; none: events come from a file."""
 
@@ -180,6 +199,10 @@ class Pipeline:
         problems += _zone_problems(self.timezone)
         if len(self.streams_schedule.split()) != 5:
             problems.append(f"streams_schedule {self.streams_schedule!r} is no cron expression of five fields")
+        if self.landing is not None and not _LANDING.match(self.landing):
+            problems.append(
+                f"landing {self.landing!r} is no folder in S3: write s3://BUCKET/FOLDER/, without wildcards"
+            )
         names = [rollup.name for rollup in self.rollups]
         problems += [f"two rollups are called {name!r}" for name in sorted({n for n in names if names.count(n) > 1})]
         for rollup in self.rollups:

@@ -3,7 +3,7 @@
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
@@ -18,13 +18,13 @@ from tidemark.airflow.client import AirflowClient
 from tidemark.airflow.standalone import start_airflow
 from tidemark.delta import create_tables, open_table, position
 from tidemark.demo.live import Board, serve
-from tidemark.demo.report import account, print_report, proofs
+from tidemark.demo.report import Account, account, print_report, proofs
 from tidemark.errors import JobError, PreconditionError
 from tidemark.jars import ensure_jars
 from tidemark.pipelines.flights import flights
 from tidemark.processes import Child, check_port_free, stop_process
 from tidemark.producers.flights import events
-from tidemark.producers.producer import Produced, ensure_stream, kinesis_client, produce
+from tidemark.producers.producer import Event, Produced, ensure_stream, kinesis_client, produce
 from tidemark.serving import pin
 from tidemark.serving.view import connect
 from tidemark.settings import Settings
@@ -60,6 +60,7 @@ class Demo:
         self._children: list[Child] = []
         self._board = Board()
         self._produced = Produced()
+        self._put_before = 0
         self._producer_error: BaseException | None = None
         self._began = time.monotonic()
         self.timings: dict[str, float] = {}
@@ -88,13 +89,20 @@ class Demo:
         self._console.print()
         if self._producer_error is not None:
             raise self._producer_error
-        found = account(flights, self._produced.records, self.settings)
-        proven = proofs(flights, self._produced.records, self.settings)
+        found = self._account()
+        proven = proofs(flights, self._put, self.settings)
         self._mark("proved")
         agrees = print_report(self._console, found, proven, self.timings)
         if self._options.keep:
             self._keep()
         return agrees
+
+    @property
+    def _put(self) -> int:
+        return self._put_before + self._produced.records
+
+    def _account(self) -> Account:
+        return account(flights, self._put, self.settings)
 
     def _check(self) -> None:
         java_executable()
@@ -145,7 +153,7 @@ class Demo:
                 produce(
                     kinesis_client(self.settings),
                     flights,
-                    events(self._options.records),
+                    self._events(),
                     records_per_second=self._options.records_per_second,
                     produced=self._produced,
                 )
@@ -153,6 +161,9 @@ class Demo:
                 self._producer_error = error
 
         threading.Thread(target=put, name="producer", daemon=True).start()
+
+    def _events(self) -> Iterable[Event]:
+        return events(self._options.records)
 
     def _start_airflow(self) -> AirflowClient:
         self._note("Airflow is starting")
@@ -179,9 +190,7 @@ class Demo:
 
             self._watch(f"{dag} runs", ended, limit_seconds=420)
             if state != "success":
-                raise JobError(
-                    f"{dag} failed: {airflow.failed_tasks(dag, run)}; logs in {self.settings.home / 'airflow'}"
-                )
+                raise JobError(f"{dag} failed: {airflow.failed_tasks(dag, run)}; logs in {self._logs()}")
             self._note(f"{dag} succeeded")
             self._mark(f"{dag} done")
 
@@ -192,7 +201,7 @@ class Demo:
         tables = tables_of(flights, self.settings)
         bronze = open_table(tables.bronze, self.settings)
         rows = pc.sum(pa.table(bronze.get_add_actions(flatten=True))["num_records"]).as_py() or 0
-        if rows < self._produced.records:
+        if rows < self._put:
             return False
         head = position(bronze, INGEST_APP)
         return all(position(open_table(t, self.settings), REFINE_APP) >= head for t in tables.refined)
@@ -207,13 +216,16 @@ class Demo:
                     child.check()
                 if self._producer_error is not None:
                     raise self._producer_error
-                self._board.put = self._produced.records
+                self._board.put = self._put
                 self._board.served = serve(pin(flights, SHOWN, self.settings), connection)
                 if done():
                     return
                 if time.monotonic() > deadline:
-                    raise JobError(f"{phase}: not done within {limit_seconds:g} s; logs are in {self._folder}")
+                    raise JobError(f"{phase}: not done within {limit_seconds:g} s; logs are in {self._logs()}")
                 time.sleep(1)  # the pace of the picture
+
+    def _logs(self) -> str:
+        return f"{self._folder} and {self.settings.home / 'airflow'}"
 
     def _keep(self) -> None:
         self._console.print(f"Kinesis:  {self.settings.kinesis_endpoint_url}")

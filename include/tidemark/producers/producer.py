@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
 MAX_RECORDS_PER_PUT = 500
-"""Limit of the PutRecords call (AWS API reference)."""
+MAX_BYTES_PER_PUT = 5 * 2**20
+"""Limits of the PutRecords call (AWS API reference); bytes with the partition keys."""
 
 Event = dict[str, Any] | bytes
 
@@ -108,39 +109,58 @@ def produce(
 
     At least once: a call whose answer was lost is repeated. Raises RetryError's cause after ten attempts.
     """
+    records = (
+        (event if isinstance(event, bytes) else orjson.dumps(event), partition_key(event, pipeline)) for event in events
+    )
     produced = produced or Produced()
+    return put_records(
+        client,
+        pipeline.source.name,
+        records,
+        produced,
+        records_per_second=records_per_second,
+        on_progress=on_progress,
+    )
+
+
+def put_records(
+    client: "KinesisClient",
+    stream: str,
+    records: Iterable[tuple[bytes, str]],
+    produced: Produced,
+    *,
+    records_per_second: float | None = None,
+    on_progress: Callable[[Produced], None] = lambda _: None,
+) -> Produced:
+    """Put records, each its data and its partition key, as ``produce`` does; ``produced`` counts them meanwhile."""
     started = time.monotonic()
     size = (
         MAX_RECORDS_PER_PUT
         if records_per_second is None
         else int(min(MAX_RECORDS_PER_PUT, max(1, records_per_second / 10)))
     )
-    for chunk in batched_events(events, size):
+    for chunk in batched(records, size):
         if records_per_second is not None:
             ahead = produced.records / records_per_second - (time.monotonic() - started)
             if ahead > 0:
                 time.sleep(ahead)  # pacing, not waiting for something
-        records = [
-            {
-                "Data": event if isinstance(event, bytes) else orjson.dumps(event),
-                "PartitionKey": partition_key(event, pipeline),
-            }
-            for event in chunk
-        ]
-        _put(client, pipeline.source.name, records, produced)
+        _put(client, stream, [{"Data": data, "PartitionKey": key} for data, key in chunk], produced)
         on_progress(produced)
     produced.done = True
     return produced
 
 
-def batched_events(events: Iterable[Event], size: int) -> Iterator[list[Event]]:
-    """Events in lists of ``size``; the last may be shorter."""
-    chunk: list[Event] = []
-    for event in events:
-        chunk.append(event)
-        if len(chunk) == size:
+def batched(records: Iterable[tuple[bytes, str]], size: int) -> Iterator[list[tuple[bytes, str]]]:
+    """Records in lists of at most ``size``, and of no more bytes than a call may have, unless it is a single one."""
+    chunk: list[tuple[bytes, str]] = []
+    length = 0
+    for data, key in records:
+        more = len(data) + len(key.encode())
+        if chunk and (len(chunk) == size or length + more > MAX_BYTES_PER_PUT):
             yield chunk
-            chunk = []
+            chunk, length = [], 0
+        chunk.append((data, key))
+        length += more
     if chunk:
         yield chunk
 

@@ -18,37 +18,37 @@ from tidemark.delta import EVOLVED
 _GLOB = frozenset("*?[]{}")
 
 
-def create_view(
-    connection: duckdb.DuckDBPyConnection,
-    name: str,
-    table: DeltaTable,
-    files: Collection[str] | None = None,
-    *,
-    temporary: bool = True,
-) -> None:
-    """Make ``name`` a view of a snapshot, or of some of its files (paths as in its add actions)."""
+def create_view(connection: duckdb.DuckDBPyConnection, name: str, table: DeltaTable) -> None:
+    """Make ``name`` a view of a snapshot."""
+    connection.execute(f"CREATE VIEW {name} AS {relation(connection, name, table)}")
+
+
+def relation(
+    connection: duckdb.DuckDBPyConnection, name: str, table: DeltaTable, files: Collection[str] | None = None
+) -> str:
+    """A SELECT of a snapshot, or of some of its files (paths as in its add actions).
+
+    What it may need beside them is registered with the connection, under a name derived from ``name``.
+    """
     schema = pa.schema(table.schema().to_arrow())
-    kind = "TEMP VIEW" if temporary else "VIEW"
-    source = f"_{name.replace('.', '_')}_source"
+    source = f"_{name.replace('.', '__')}_source"
     # URIs are percent-encoded, names of files on disk are not.
     root = unquote(table.table_uri.rstrip("/").removeprefix("file://"))
     names = pa.table(table.get_add_actions())["path"].to_pylist() if files is None else files
     paths = [f"{root}/{unquote(path)}" for path in names]
     if not paths:
         connection.register(source, schema.empty_table())
-        text = f"SELECT * FROM {source}"
-    elif "://" in root or _GLOB & set(root):
+        return f"SELECT * FROM {source}"
+    if "://" in root or _GLOB & set(root):
         connection.register(source, _dataset(table, files))
-        text = f"SELECT * FROM {source}"
-    else:
-        evolved = EVOLVED in table.metadata().configuration
-        text = _parquet(table, schema, paths, by_name=evolved)
-        if evolved:
-            # Files from before a column was added lack it.
-            connection.register(source, schema.empty_table())
-            text = f"SELECT * FROM ({text}) UNION ALL BY NAME SELECT * FROM {source}"
-            text = f"SELECT {_columns(schema)} FROM ({text})"
-    connection.execute(f"CREATE OR REPLACE {kind} {name} AS {text}")
+        return f"SELECT * FROM {source}"
+    evolved = EVOLVED in table.metadata().configuration
+    text = _parquet(table, schema, paths, by_name=evolved)
+    if evolved:
+        # Files from before a column was added lack it.
+        connection.register(source, schema.empty_table())
+        text = f"SELECT {_columns(schema)} FROM ({text} UNION ALL BY NAME SELECT * FROM {source})"
+    return text
 
 
 def _parquet(table: DeltaTable, schema: pa.Schema, paths: Collection[str], *, by_name: bool) -> str:

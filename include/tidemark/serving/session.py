@@ -6,9 +6,9 @@ from tidemark.definition import Pipeline
 from tidemark.definition.measures import Dialect
 from tidemark.delta import open_table
 from tidemark.errors import TableError
-from tidemark.serving.scan import create_view
-from tidemark.serving.sql import serving_sql
-from tidemark.serving.view import connect, pinned
+from tidemark.serving.scan import create_view, relation
+from tidemark.serving.sql import finished_sql
+from tidemark.serving.view import answering_sql, connect, pinned
 from tidemark.settings import Settings
 from tidemark.tables import tables_of
 
@@ -29,11 +29,14 @@ def sql_session(pipelines: list[Pipeline], settings: Settings) -> duckdb.DuckDBP
             continue
         connection.execute(f"CREATE SCHEMA {pipeline.name}")
         for name, snapshot in snapshots.items():
-            create_view(connection, f"{pipeline.name}.{name}", snapshot, temporary=False)
+            create_view(connection, f"{pipeline.name}.{name}", snapshot)
         for rollup in pipeline.rollups:
-            batch, speed = (f"{pipeline.name}.{layer}_{rollup.name}" for layer in ("batch", "speed"))
-            of_batch, of_speed = snapshots[f"batch_{rollup.name}"], snapshots[f"speed_{rollup.name}"]
-            lacking = pinned(pipeline, rollup, of_batch, of_speed, settings).lacking()
-            text = serving_sql(pipeline, rollup, Dialect.DUCKDB, batch=batch, speed=speed, lacking=lacking)
-            connection.execute(f"CREATE VIEW {pipeline.name}.{rollup.name} AS {text}")
+            batch, speed = snapshots[f"batch_{rollup.name}"], snapshots[f"speed_{rollup.name}"]
+            both = pinned(pipeline, rollup, batch, speed, settings)
+            parts, name, rows = both.parts(), f"{pipeline.name}.{rollup.name}", ""
+            if files := [path for paths in parts.settled.values() for path in paths]:
+                settled = relation(connection, f"{name}.settled", batch, files)
+                rows = f"({finished_sql(pipeline, rollup, Dialect.DUCKDB, f'({settled})')})"
+            text = answering_sql(connection, name, both, parts, settled=rows)
+            connection.execute(f"CREATE VIEW {name} AS {text}")
     return connection

@@ -23,6 +23,7 @@ def serving_sql(
     *,
     batch: str = "batch",
     speed: str = "speed",
+    settled: str = "",
     layer: Layer | None = None,
     covered_left_out: bool = False,
     lacking: Mapping[str, Collection[date]] | None = None,
@@ -31,7 +32,9 @@ def serving_sql(
 
     Columns: the keys, ``window_start``, ``window_end`` (exclusive), the measures, ``final`` (the watermark has passed
     the window's end), ``newest_event`` and ``newest_arrival``. ``layer`` restricts the answer to what one layer
-    contributes. ``covered_left_out``: of ``speed``, the rows that the batch covers were left out before, file by file.
+    contributes. ``settled``: a relation with rows as from ``finished_sql``, of those of the batch table's rows that are
+    not in ``batch``; DuckDB only. ``covered_left_out``: of ``speed``, the rows that the
+    batch covers were left out before, file by file.
     ``lacking``: by measure, the event dates with rows from before it was defined; a window of any of them has no value.
     """
     schema = pipeline.events
@@ -58,6 +61,7 @@ def serving_sql(
     finishes = {name: measure.finish(name, schema, dialect) for name, measure in rollup.measures.items()}
     finishes |= {name: f"CASE WHEN NOT _lacks_{name} THEN {finishes[name]} END" for name in lacks}
     finished = "".join(f", {text} AS {mark}{name}{mark}" for name, text in finishes.items())
+    measures = "".join(f", {mark}{name}{mark}" for name in rollup.measures)
     union = "\n        UNION ALL\n        ".join(chosen)
     if isinstance(rollup.window, SessionWindow):
         windows, group, start = _sessions(rollup.window, keys, dialect), [*keys, "_session"], "min(pane_start) AS "
@@ -68,21 +72,51 @@ def serving_sql(
         windows, group, start = _panes(rollup.window, pipeline, keys, kept, dialect), [*keys, "window_start"], ""
         end = _end(rollup.window, pipeline, dialect)
     answer = ", ".join([*keys, "window_start"])
+    answered = f"SELECT {answer}, {end} AS window_end{finished}, newest_event, newest_arrival FROM merged"
+    if settled:
+        answered += (
+            f"\n    UNION ALL\n    SELECT {answer}, window_end{measures}, newest_event, newest_arrival FROM {settled}"
+        )
+    # Each event is in some window, so what is answered tells the newest one, too; Spark would answer twice for it.
+    newest = "max(max_event_time)" if dialect is Dialect.SPARK else "max(newest_event)"
+    told, kept_once = ("parts", "") if dialect is Dialect.SPARK else ("answered", " MATERIALIZED")
     coverage = f"""coverage AS (
     SELECT event_date, max(covered_segment) AS covered_segment FROM {batch} GROUP BY event_date
 ), """
     return f"""WITH {"" if covered_left_out else coverage}parts AS (
         {union}
-), watermark AS (
-    SELECT {later("max(max_event_time)", -pipeline.allowed_lateness, dialect)} AS _watermark FROM parts
 ), {windows}, merged AS (
     SELECT {", ".join([*keys, f"{start}window_start"])}{merged}, max(max_event_time) AS newest_event,
         max(max_arrival_time) AS newest_arrival
     FROM windows GROUP BY {", ".join(group)}
+), answered AS{kept_once} (
+    {answered}
+), watermark AS (
+    SELECT {later(newest, -pipeline.allowed_lateness, dialect)} AS _watermark FROM {told}
 )
-SELECT {answer}, {end} AS window_end{finished},
-    {end} <= _watermark AS final, newest_event, newest_arrival
-FROM merged CROSS JOIN watermark
+SELECT {answer}, window_end{measures},
+    window_end <= _watermark AS final, newest_event, newest_arrival
+FROM answered CROSS JOIN watermark
+"""
+
+
+def finished_sql(pipeline: Pipeline, rollup: Rollup, dialect: Dialect, batch: str) -> str:
+    """A SELECT over rows of the batch table that are one whole window each and hold its finished values.
+
+    Columns: ``event_date``, and those of the serving view but ``final``.
+    """
+    mark = "`" if dialect is Dialect.SPARK else '"'
+    keys = "".join(f", {mark}{name}{mark}" for name in rollup.by)
+    stored = {name: kept.column for name, kept in rollup.stored(pipeline.timezone).items()}
+    values = "".join(
+        f", {stored.get(name) or measure.finish(name, pipeline.events, dialect)} AS {mark}{name}{mark}"
+        for name, measure in rollup.measures.items()
+    )
+    assert isinstance(rollup.window, Window)
+    end = _end(rollup.window, pipeline, dialect)
+    return f"""SELECT event_date{keys}, window_start, {end} AS window_end{values},
+    max_event_time AS newest_event, max_arrival_time AS newest_arrival
+FROM (SELECT *, pane_start AS window_start FROM {batch} WHERE pane_start IS NOT NULL)
 """
 
 

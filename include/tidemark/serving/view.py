@@ -1,9 +1,10 @@
 """Querying the serving view in this process: DuckDB over snapshots pinned in the right order."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -14,15 +15,25 @@ from tidemark.definition.measures import Dialect
 from tidemark.delta import EVOLVED, NOTHING, files_of, open_table, position
 from tidemark.generations import Added, added_measures
 from tidemark.publish import covered_app
-from tidemark.serving.scan import create_view
+from tidemark.serving.scan import relation
+from tidemark.serving.settled import finished_rows
 from tidemark.serving.sketches import register_sketches
 from tidemark.serving.sql import Layer, serving_sql
 from tidemark.settings import Settings
 from tidemark.tables import REFINE_APP, tables_of
 
 _ONE_DAY = timedelta(days=1)
+_DATE = "partition.event_date"
 _EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
 _LATEST = datetime(9999, 12, 30, tzinfo=UTC)
+
+
+class Parts(NamedTuple):
+    """The files that an answer is made of: to be merged, of either layer, and of dates that are settled."""
+
+    batch: list[str]
+    speed: list[str]
+    settled: dict[date, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -43,12 +54,42 @@ class Snapshot:
     @cached_property
     def batch_files(self) -> "Files":
         """The batch table's files."""
-        return Files(self.batch)
+        stored = self.rollup.stored(self.pipeline.timezone).values()
+        return Files(self.batch, [kept.column for kept in stored])
 
     @cached_property
     def speed_files(self) -> "Files":
         """The speed table's files."""
         return Files(self.speed)
+
+    @cached_property
+    def uncovered(self) -> list[dict[str, Any]]:
+        """The speed table's files of segments that the batch table does not cover."""
+        coverage = self.batch_files.coverage
+        return [f for f in self.speed_files.rows if f["partition.segment"] > coverage.get(f[_DATE], NOTHING)]
+
+    @cached_property
+    def settled(self) -> set[date]:
+        """The event dates that the batch table answers for alone, with a finished row a key and window."""
+        if not self.rollup.settles(self.pipeline.timezone):
+            return set()
+        unfinished = {f[_DATE] for f in self.batch_files.rows if not f["finished"]}
+        merged = {f[_DATE] for f in self.uncovered}.union(unfinished, *self.lacking().values())
+        return set(self.batch_files.coverage) - merged
+
+    def parts(self, since: datetime | None = None, until: datetime | None = None, layer: Layer | None = None) -> Parts:
+        """The files that can hold events of windows that start in ``[since, until)``."""
+        alone = set() if layer else self.settled
+        batch = _of_dates(self.batch_files.rows, self, since, until)
+        settled: dict[date, tuple[str, ...]] = {}
+        for file in batch:
+            if file[_DATE] in alone:
+                settled[file[_DATE]] = (*settled.get(file[_DATE], ()), file["path"])
+        return Parts(
+            [file["path"] for file in batch if file[_DATE] not in alone],
+            [file["path"] for file in _of_dates(self.uncovered, self, since, until)],
+            settled,
+        )
 
     @property
     def position(self) -> int:
@@ -105,73 +146,98 @@ def answer(
     can hold their events are read, so the cost follows the question and not the history. Of sessions all are read.
     A measure that was added has no value in windows with events from before, until their dates are reprocessed.
     """
-    batch, speed, coverage = snapshot.batch_files, snapshot.speed_files, snapshot.batch_files.coverage
-    uncovered = [
-        file for file in speed.rows if file["partition.segment"] > coverage.get(file["partition.event_date"], -1)
-    ]
     with (connection or _shared()).cursor() as cursor:
         cursor.execute("SET TimeZone = 'UTC'")
-        create_view(cursor, "batch", snapshot.batch, _of_dates(batch.rows, snapshot, since, until))
-        create_view(cursor, "speed", snapshot.speed, _of_dates(uncovered, snapshot, since, until))
-        text = serving_sql(
-            snapshot.pipeline,
-            snapshot.rollup,
-            Dialect.DUCKDB,
-            layer=layer,
-            covered_left_out=True,
-            lacking=snapshot.lacking(),
-        )
+        parts = snapshot.parts(since, until, layer)
+        if parts.settled:
+            rows = finished_rows(cursor, snapshot.pipeline, snapshot.rollup, snapshot.batch, parts.settled)
+            cursor.register("settled", rows)
+        text = answering_sql(cursor, "answer", snapshot, parts, settled="settled" if parts.settled else "", layer=layer)
         order = ", ".join(f'"{name}"' for name in [*snapshot.rollup.by, "window_start"])
         if since is None and until is None:
             return cursor.sql(f"{text} ORDER BY {order}").to_arrow_table()
-        newest = max(filter(None, (files.newest_event(cursor) for files in (batch, speed))), default=None)
         final = f"window_end <= $newest - INTERVAL {int(snapshot.pipeline.allowed_lateness.total_seconds())} SECOND"
         asked = (
             f"SELECT * REPLACE ({final} AS final) FROM ({text}) WHERE window_start >= $since AND window_start < $until"
         )
-        bounds = {"since": since or _EARLIEST, "until": until or _LATEST, "newest": newest}
+        bounds = {"since": since or _EARLIEST, "until": until or _LATEST, "newest": _newest_event(cursor, snapshot)}
         return cursor.sql(f"{asked} ORDER BY {order}", params=bounds).to_arrow_table()
 
 
-class Files:
-    """The files of a snapshot of a batch or speed table, by what its log says of them."""
+def answering_sql(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    snapshot: Snapshot,
+    parts: Parts,
+    *,
+    settled: str,
+    layer: Layer | None = None,
+) -> str:
+    """The serving SQL over the files of an answer; ``name`` is for what is registered with the connection for it."""
+    return serving_sql(
+        snapshot.pipeline,
+        snapshot.rollup,
+        Dialect.DUCKDB,
+        batch=f"({relation(connection, f'{name}.batch', snapshot.batch, parts.batch)})",
+        speed=f"({relation(connection, f'{name}.speed', snapshot.speed, parts.speed)})",
+        settled=settled,
+        layer=layer,
+        covered_left_out=True,
+        lacking=snapshot.lacking(),
+    )
 
-    def __init__(self, table: DeltaTable) -> None:
+
+class Files:
+    """The files of a snapshot of a batch or speed table, by what its log says of them.
+
+    ``finished``: the file has all of the columns ``stored``. One from before a column was added, or beyond the columns
+    of which there are statistics, is not known to, and is merged and finished as it is read.
+    """
+
+    def __init__(self, table: DeltaTable, stored: Collection[str] = ()) -> None:
         self._table = table
-        kept = ["path", "partition.event_date", "partition.segment", "max.covered_segment", "max.max_event_time"]
-        self.rows = files_of(table).select(kept).to_pylist()
+        kept = ["path", _DATE, "partition.segment", "max.covered_segment", "max.max_event_time"]
+        files = files_of(table)
+        counts = [f"null_count.{column}" for column in stored]
+        told = [name for name in counts if name in files.column_names]
+        self.rows = files.select(kept + told).to_pylist()
+        for row in self.rows:
+            row["finished"] = all(row.get(name) is not None for name in counts)
 
     @cached_property
     def coverage(self) -> dict[date, int]:
         """The segment through which each date is covered; every row of a date states it, so statistics suffice."""
         covered: dict[date, int] = {}
         for file in self.rows:
-            day, segment = file["partition.event_date"], file["max.covered_segment"]
+            day, segment = file[_DATE], file["max.covered_segment"]
             # Statistics reach as far as the first 32 columns.
             segment = position(self._table, covered_app(day)) if segment is None else segment
             covered[day] = max(covered.get(day, NOTHING), segment)
         return covered
 
-    def newest_event(self, cursor: duckdb.DuckDBPyConnection) -> datetime | None:
-        """The newest event time of all dates, whichever are asked for: the watermark is that of the log."""
-        bounds = {file["path"]: file["max.max_event_time"] for file in self.rows}
-        if not bounds:
-            return None
-        # Spark's statistics are cut to milliseconds: what lies within one of the highest is looked up.
-        highest = max(filter(None, bounds.values()), default=_EARLIEST) - timedelta(milliseconds=1)
-        near = [path for path, bound in bounds.items() if bound is None or bound >= highest]
-        create_view(cursor, "newest", self._table, near)
-        [[newest]] = cursor.execute("SELECT max(max_event_time) FROM newest").fetchall()
-        return newest if isinstance(newest, datetime) else None
+
+def _newest_event(cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> datetime | None:
+    """The newest event time of all dates, whichever are asked for: the watermark is that of the log."""
+    both = [(snapshot.batch, snapshot.batch_files.rows), (snapshot.speed, snapshot.speed_files.rows)]
+    bounds = [file["max.max_event_time"] for _, files in both for file in files]
+    # Spark's statistics are cut to milliseconds: what lies within one of the highest is looked up.
+    highest = max(filter(None, bounds), default=_EARLIEST) - timedelta(milliseconds=1)
+    found = []
+    for table, files in both:
+        near = [f["path"] for f in files if f["max.max_event_time"] is None or f["max.max_event_time"] >= highest]
+        if near:
+            text = f"SELECT max(max_event_time) FROM ({relation(cursor, 'newest', table, near)})"
+            found += [newest for [newest] in cursor.execute(text).fetchall() if newest is not None]
+    return max(found, default=None)
 
 
 def _of_dates(
     files: list[dict[str, Any]], snapshot: Snapshot, since: datetime | None, until: datetime | None
-) -> list[str]:
+) -> list[dict[str, Any]]:
     """The files that can hold events, dated in whatever zone, of windows that start in ``[since, until)``."""
     window = snapshot.rollup.window
     first, last = date.min, date.max
     if isinstance(window, Window):
         first = since.date() - _ONE_DAY if since else first
         last = (until + window.length).date() + _ONE_DAY if until else last
-    return [file["path"] for file in files if first <= file["partition.event_date"] <= last]
+    return [file for file in files if first <= file[_DATE] <= last]

@@ -114,6 +114,22 @@ def test_what_the_api_refuses_has_its_code(here: Kinesis, operation: str, reques
     assert code_of(here, operation, **request_) == code
 
 
+def test_a_stream_on_demand_has_no_shard_count_to_set_and_its_mode_outlives_a_restart(
+    clock: HandClock, tmp_path: Path
+) -> None:
+    here = kinesis_of(clock, data_dir=tmp_path)
+    call(here, "CreateStream", StreamName="s", ShardCount=2)
+    arn = call(here, "DescribeStreamSummary", StreamName="s")["StreamDescriptionSummary"]["StreamARN"]
+    call(here, "UpdateStreamMode", StreamARN=arn, StreamModeDetails={"StreamMode": "ON_DEMAND"})
+    assert code_of(here, "UpdateShardCount", StreamName="s", TargetShardCount=4) == "ValidationException"
+    here.close()
+    here = kinesis_of(clock, data_dir=tmp_path)
+    summary = call(here, "DescribeStreamSummary", StreamName="s")["StreamDescriptionSummary"]
+    assert (summary["StreamModeDetails"], summary["OpenShardCount"]) == ({"StreamMode": "ON_DEMAND"}, 2)
+    wrong = {"StreamARN": arn, "StreamModeDetails": {"StreamMode": "on-demand"}}
+    assert code_of(here, "UpdateStreamMode", **wrong) == "ValidationException"
+
+
 def test_a_split_between_two_pages_hides_no_open_shard(here: Kinesis, clock: HandClock) -> None:
     call(here, "CreateStream", StreamName="paged", ShardCount=4)
     clock.now += 60

@@ -6,7 +6,7 @@ of a lambda architecture; cf. Boykin et al., "Summingbird", VLDB 2014). ``finish
 Expressions are SQL text, because states are made by Spark and merged by whichever engine reads the serving view.
 """
 
-from tidemark.definition.measures.base import Dialect, Measure, State, quote
+from tidemark.definition.measures.base import Dialect, Measure, State, Stored, quote
 from tidemark.definition.measures.counts import Count, CountIf
 from tidemark.definition.measures.extremes import First, Last, Max, Min
 from tidemark.definition.measures.sketches import (
@@ -37,6 +37,7 @@ __all__ = [
     "Quantile",
     "State",
     "StdDev",
+    "Stored",
     "Sum",
     "TopK",
     "Variance",

@@ -44,6 +44,16 @@ class State(NamedTuple):
         return cls(column, ColumnType(type_sql), partial, merges)
 
 
+class Stored(NamedTuple):
+    """The column in which batch tables keep a finished value, because finishing it again costs more than reading it.
+
+    Its name says every parameter that the value depends on beside the states: another parameter is another column.
+    """
+
+    column: str
+    type: ColumnType
+
+
 def quote(name: str) -> str:
     """A column name in backticks for Spark SQL; names are validated identifiers, so nothing needs escaping."""
     return f"`{name}`"
@@ -110,6 +120,10 @@ class Measure(ABC):
     @abstractmethod
     def finish(self, name: str, schema: EventSchema, dialect: Dialect) -> str:
         """A scalar SQL expression over the merged states, which are named as in ``states``."""
+
+    def stored(self, name: str) -> Stored | None:
+        """Where batch tables keep its finished value beside its states; None: it is finished whenever it is read."""
+        return None
 
 
 @dataclass(frozen=True, config=CONFIG)

@@ -2,7 +2,7 @@
 
 from pydantic.dataclasses import dataclass
 
-from tidemark.definition.measures.base import CONFIG, Dialect, OfColumn, State, value_of
+from tidemark.definition.measures.base import CONFIG, Dialect, OfColumn, State, Stored, value_of
 from tidemark.definition.schema import INTEGERS, ColumnType, EventSchema
 
 HLL_LOG2_BUCKETS = 12
@@ -46,6 +46,9 @@ class ApproxDistinct(_Sketch):
     def finish(self, name: str, schema: EventSchema, dialect: Dialect) -> str:
         return f"hll_sketch_estimate({name}__hll)"
 
+    def stored(self, name: str) -> Stored:
+        return Stored(f"{name}__estimate", ColumnType("BIGINT"))
+
 
 @dataclass(frozen=True, config=CONFIG)
 class Quantile(_Sketch):
@@ -74,6 +77,9 @@ class Quantile(_Sketch):
             f"CASE WHEN kll_sketch_get_n_double({state}) > 0 "
             f"THEN kll_sketch_get_quantile_double({state}, {self.q}D) END"
         )
+
+    def stored(self, name: str) -> Stored:
+        return Stored(f"{name}__q{str(self.q).replace('.', '_').replace('-', '_')}", ColumnType("DOUBLE"))
 
 
 @dataclass(frozen=True, config=CONFIG)

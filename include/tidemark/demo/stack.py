@@ -1,0 +1,119 @@
+"""The demo on the stack of docker-compose.yml: the same main job and proof, on what runs there already."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+
+from tidemark.airflow.client import AirflowClient
+from tidemark.delta import create_tables, open_table
+from tidemark.demo.report import Account, account
+from tidemark.demo.run import Demo, DemoOptions
+from tidemark.errors import PreconditionError
+from tidemark.pipelines.flights import flights
+from tidemark.producers.flights import events
+from tidemark.producers.producer import Event, ensure_stream, kinesis_client
+from tidemark.settings import Settings
+from tidemark.tables import tables_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_kinesis import KinesisClient
+
+AIRFLOW_VARIABLE = "TIDEMARK_STACK_AIRFLOW_URL"
+"""Environment variable with the address of the stack's Airflow: set in its container ``cli`` only."""
+PASSWORD_VARIABLE = "AIRFLOW_ADMIN_PASSWORD"  # noqa: S105  (a name)
+
+
+def run_in_stack(arguments: list[str], project: Path) -> int:
+    """Run ``tidemark demo --stack`` in the stack's own network, where its tables are; returns the exit code.
+
+    Raises:
+        PreconditionError: there is no docker, or the project has no docker-compose.yml.
+    """
+    if shutil.which("docker") is None:
+        raise PreconditionError("no docker found: install Docker Engine with the compose plugin, then `make stack`")
+    if not (project / "docker-compose.yml").exists():
+        raise PreconditionError(f"{project} has no docker-compose.yml: set TIDEMARK_PROJECT_DIR to a checkout")
+    command = ["docker", "compose", "run", "--rm", "cli", "tidemark", "demo", "--stack", *arguments]
+    return subprocess.run(command, cwd=project, check=False).returncode
+
+
+class StreamContents(NamedTuple):
+    """What a Kinesis stream holds: records, and partition keys, of which each event has its own."""
+
+    records: int
+    keys: int
+
+
+def stream_contents(client: "KinesisClient", stream: str) -> StreamContents:
+    """Read a stream from its oldest record to its tip, which must not move meanwhile."""
+    records, keys = 0, set[str]()
+    for shard in client.list_shards(StreamName=stream)["Shards"]:
+        iterator = client.get_shard_iterator(
+            StreamName=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        while iterator:
+            answer = client.get_records(ShardIterator=iterator)
+            records += len(answer["Records"])
+            keys.update(record["PartitionKey"] for record in answer["Records"])
+            if not answer["Records"] and not answer.get("MillisBehindLatest"):
+                break
+            iterator = answer.get("NextShardIterator", "")
+    return StreamContents(records, len(keys))
+
+
+class StackDemo(Demo):
+    """One run. It goes on with the flights after those that the stream holds, and proves the answer over all of them.
+
+    Bronze must hold what the stream itself holds, record by record: also where a producer had to repeat itself.
+    """
+
+    def __init__(self, options: DemoOptions, base: Settings, console: Console) -> None:
+        super().__init__(options, base, console)
+        self._kinesis = kinesis_client(base)
+        self._airflow = AirflowClient(os.environ[AIRFLOW_VARIABLE], ("admin", os.environ.get(PASSWORD_VARIABLE, "")))
+
+    def _check(self) -> None:
+        if not self._airflow.healthy():
+            raise PreconditionError("the stack is not up, or not healthy: `docker compose ps` shows what is missing")
+
+    def _start_kinesis(self) -> None:
+        ensure_stream(self._kinesis, flights)
+        create_tables(tables_of(flights, self.settings), self.settings)
+        there = stream_contents(self._kinesis, flights.source.name)
+        bronze = open_table(tables_of(flights, self.settings).bronze, self.settings)
+        known = pc.sum(pa.table(bronze.get_add_actions(flatten=True))["num_records"]).as_py() or 0
+        if known > there.records:
+            raise PreconditionError(
+                f"the stream {flights.source.name} holds {there.records:,} records and bronze {known:,}: the others "
+                "have aged out, and nothing can be compared any more. `docker compose down --volumes` begins again"
+            )
+        self._put_before = there.keys
+        self._console.print(f"Kinesis at {self.settings.kinesis_endpoint_url}, with {there.keys:,} flights so far")
+
+    def _start_streams(self) -> None:
+        self._console.print("Streams of flights run on the Spark cluster (logs: docker compose logs stream-flights)")
+
+    def _start_airflow(self) -> AirflowClient:
+        for dag in ("flights.reprocess", "flights.compact"):
+            self._watch("Airflow reads the DAGs", partial(self._airflow.has_dag, dag), limit_seconds=180)
+            self._airflow.switch_on(dag)
+        return self._airflow
+
+    def _events(self) -> Iterable[Event]:
+        chosen = self._options.records
+        return islice(events(), self._put_before, None if chosen is None else self._put_before + chosen)
+
+    def _account(self) -> Account:
+        return account(flights, stream_contents(self._kinesis, flights.source.name).records, self.settings)
+
+    def _logs(self) -> str:
+        return "`docker compose logs`"

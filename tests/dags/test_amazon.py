@@ -1,0 +1,233 @@
+"""What Airflow does with AWS: DAGs that run against moto's server and the emulator, and alerts and secrets of AWS."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from s3_server import running_moto
+
+from kinesis_emulator import running_emulator
+from tidemark.producers.producer import ensure_stream
+from tidemark.registry import _load, get_pipeline
+from tidemark.settings import get_settings
+
+DAGS = Path(__file__).resolve().parents[2] / "dags"
+DEFINITION = """
+from tidemark.definition import Count, KinesisStream, Pipeline, Rollup, Window
+
+shops = Pipeline(
+    name="shops", source=KinesisStream("shops", shards=2),
+    schema="id STRING, at TIMESTAMP", event_time="at", key=["id"],
+    rollups=[Rollup("daily", by=[], window=Window("1 day"), measures={"events": Count()})],
+    suite="expectations/shops.json", landing="s3://landing/in/shops/",
+)
+"""
+
+
+class Amazon:
+    """AWS as far as the tests need it: Kinesis by the emulator, all else by moto."""
+
+    def __init__(self, moto: str, kinesis: str) -> None:
+        self.endpoints = {"kinesis": kinesis}
+        self.moto = moto
+
+    def client(self, service: str) -> Any:
+        return boto3.client(
+            service,  # type: ignore[call-overload]
+            region_name="us-east-1",
+            endpoint_url=self.endpoints.get(service, self.moto),
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(retries={"mode": "standard", "total_max_attempts": 12}),
+        )
+
+    def connection(self, **extra: str) -> str:
+        """A connection of Airflow, as a variable of the environment has it."""
+        given = {"endpoint_url": self.moto, "region_name": "us-east-1", **extra}
+        return json.dumps({"conn_type": "aws", "login": "test", "password": "test", "extra": given})
+
+
+@pytest.fixture(scope="module")
+def amazon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Amazon]:
+    """AWS, Airflow's database, and a pipeline with a landing folder."""
+    folder = tmp_path_factory.mktemp("amazon")
+    (folder / "pipelines").mkdir()
+    (folder / "pipelines/shops.py").write_text(DEFINITION)
+    with (
+        pytest.MonkeyPatch.context() as shell,
+        running_moto(folder) as moto,
+        running_emulator(arguments=("--create-milliseconds", "500")) as kinesis,
+    ):
+        world = Amazon(moto, kinesis)
+        shell.setenv("AIRFLOW_CONN_AWS_DEFAULT", world.connection())
+        shell.setenv("TIDEMARK_KINESIS_ENDPOINT_URL", kinesis)
+        shell.setenv("TIDEMARK_PIPELINES_DIR", str(folder / "pipelines"))
+        shell.setenv("TIDEMARK_RETRY_SECONDS", "0.1")
+        _read_settings_again()
+        from airflow.utils.db import initdb
+
+        initdb()
+        yield world
+    _read_settings_again()
+
+
+def _read_settings_again() -> None:
+    get_settings.cache_clear()
+    _load.cache_clear()
+
+
+def dag_of(name: str) -> Any:
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(DAGS / f"{name.partition('.')[2]}.py"))
+    assert bag.import_errors == {}
+    return bag.dags[name]
+
+
+def run(dag: Any, **conf: Any) -> Any:
+    """A run of a DAG in this process, from its first task to its end."""
+    for task in dag.tasks:
+        task.poke_interval = 0.1
+    return dag.test(run_conf=conf)
+
+
+def value(done: Any, task: str) -> Any:
+    [instance] = [ti for ti in done.get_task_instances() if ti.task_id == task]
+    return instance.xcom_pull(task_ids=task)
+
+
+def test_a_stream_is_created_then_resharded_from_a_form_and_a_second_run_changes_nothing(amazon: Amazon) -> None:
+    dag = dag_of("shops.provision")
+    created = run(dag)
+    assert created.state == "success"
+    fresh = {"status": "ACTIVE", "mode": "PROVISIONED", "shards": 2, "retention_hours": 24}
+    assert value(created, "provision") == {"stream": "shops", "before": None, "after": fresh}
+    larger = {**fresh, "shards": 4, "retention_hours": 48}
+    for before in (fresh, larger):
+        done = run(dag, shards=4, retention_hours=48)
+        assert value(done, "provision") == {"stream": "shops", "before": before, "after": larger}
+    summary = amazon.client("kinesis").describe_stream_summary(StreamName="shops")["StreamDescriptionSummary"]
+    assert (summary["OpenShardCount"], summary["RetentionPeriodHours"]) == (4, 48)
+
+
+@pytest.mark.parametrize("wrong", [{"shards": 0}, {"shards": "2; rm"}, {"mode": "SERVERLESS"}, {"retention_hours": 1}])
+def test_a_capacity_that_is_none_is_refused(amazon: Amazon, wrong: dict[str, Any]) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError):
+        run(dag_of("shops.provision"), **wrong)
+
+
+def records(kinesis: Any) -> list[bytes]:
+    """All records of the stream."""
+    found: list[bytes] = []
+    for shard in kinesis.list_shards(StreamName="shops")["Shards"]:
+        start = {"StreamName": "shops", "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
+        answer = kinesis.get_records(ShardIterator=kinesis.get_shard_iterator(**start)["ShardIterator"])
+        found += [record["Data"] for record in answer["Records"]]
+    return sorted(found)
+
+
+def test_landed_files_are_put_once_and_set_aside_and_a_damaged_one_is_told_of(amazon: Amazon) -> None:
+    s3, kinesis = amazon.client("s3"), amazon.client("kinesis")
+    dag = dag_of("shops.land")
+    ensure_stream(kinesis, get_pipeline("shops"))
+    s3.create_bucket(Bucket="landing")
+    events = [json.dumps({"id": str(n), "at": "2026-01-01T00:00:00Z"}).encode() for n in range(1_200)]
+    for key, body in {
+        "in/shops/": b"",
+        "in/shops/plain.jsonl": b"\n".join(events[:600]) + b"\n{not json\n",
+        "in/shops/day/zipped.jsonl.gz": gzip.compress(b"\n".join(events[600:])),
+        "in/shops_elsewhere/other.jsonl": b"none of ours",
+    }.items():
+        s3.put_object(Bucket="landing", Key=key, Body=body)
+    assert value(run(dag), "put") == {"files": 2, "records": 1_201}
+    assert records(kinesis) == sorted([*events, b"{not json"])
+
+    def keys() -> list[str]:
+        listed = s3.list_objects_v2(Bucket="landing")["Contents"]
+        return sorted("/".join(part for part in item["Key"].split("/") if len(part) != 32) for item in listed)
+
+    done = ["in/shops_done/day/zipped.jsonl.gz", "in/shops_done/plain.jsonl"]
+    left = ["in/shops/", *done, "in/shops_elsewhere/other.jsonl"]
+    assert keys() == left
+
+    s3.put_object(Bucket="landing", Key="in/shops/a_damaged.gz", Body=gzip.compress(b"\n".join(events))[:-9])
+    s3.put_object(Bucket="landing", Key="in/shops/b_good", Body=b"[late]")
+    assert run(dag).state == "failed"
+    assert keys() == sorted([*left, "in/shops_done/b_good", "in/shops_failed/a_damaged.gz"])
+    assert b"[late]" in records(kinesis), "one damaged file holds up no other"
+
+
+CONTEXT = {
+    "ti": SimpleNamespace(dag_id="shops.watch", task_id="limits", run_id="r", log_url="http://airflow/log"),
+    "exception": "refine lags",
+}
+TOLD = "shops.watch: task limits failed in run r: refine lags. See http://airflow/log"
+
+
+def test_an_alert_goes_to_a_topic_or_a_queue_that_the_connection_names(
+    amazon: Amazon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tidemark.airflow.alerts import Alert
+
+    sqs, sns = amazon.client("sqs"), amazon.client("sns")
+    queue, subscribed = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("alerts", "subscribed"))
+    topic = sns.create_topic(Name="alerts")["TopicArn"]
+    arn = sqs.get_queue_attributes(QueueUrl=subscribed, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+
+    monkeypatch.setenv("AIRFLOW_CONN_TIDEMARK_ALERTS", amazon.connection(sqs_queue_url=queue))
+    Alert().notify(CONTEXT)
+    monkeypatch.setenv("AIRFLOW_CONN_TIDEMARK_ALERTS", amazon.connection(sns_topic_arn=topic))
+    Alert().notify(CONTEXT)
+    assert [m["Body"] for m in sqs.receive_message(QueueUrl=queue)["Messages"]] == [TOLD]
+    [notification] = sqs.receive_message(QueueUrl=subscribed)["Messages"]
+    assert json.loads(notification["Body"])["Message"] == TOLD
+
+
+def test_an_alert_that_cannot_be_sent_hides_no_failure_and_says_why_without_a_secret(
+    amazon: Amazon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tidemark.airflow.alerts import Alert
+
+    for extra in ({"sqs_queue_url": f"{amazon.moto}/123456789012/none"}, {}):
+        monkeypatch.setenv("AIRFLOW_CONN_TIDEMARK_ALERTS", amazon.connection(**extra))
+        Alert().notify(CONTEXT)
+    monkeypatch.setenv("AIRFLOW_CONN_TIDEMARK_ALERTS", '{"conn_type": "http", "host": "http://127.0.0.1:1/secret"}')
+    Alert().notify(CONTEXT)
+    said = [line for line in capsys.readouterr().out.splitlines() if "[error" in line and "tidemark_alerts" in line]
+    assert len(said) == 3
+    assert "QueueDoesNotExist" in said[0]
+    assert "neither sns_topic_arn nor sqs_queue_url" in said[1]
+    assert "ConnectError" in said[2]
+    assert not any("secret" in text for text in said)
+
+
+def test_connections_may_come_from_secrets_manager(amazon: Amazon, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    secrets = amazon.client("secretsmanager")
+    webhook = {"conn_type": "http", "host": "https://hooks.example.com/services", "password": "last part"}
+    for name, secret in {"spark_default": {"conn_type": "spark", "host": "yarn"}, "tidemark_alerts": webhook}.items():
+        secrets.create_secret(Name=f"airflow/connections/{name}", SecretString=json.dumps(secret))
+    backend = "airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend"
+    given = {"connections_prefix": "airflow/connections", "region_name": "us-east-1"}
+    monkeypatch.setenv("AIRFLOW__SECRETS__BACKEND", backend)
+    monkeypatch.setenv("AIRFLOW__SECRETS__BACKEND_KWARGS", json.dumps(given))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", amazon.moto)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", '{"conn_type": "spark", "host": "local[2]"}')
+    assert BaseHook.get_connection("spark_default").host == "yarn", "before the environment"
+    alerts = BaseHook.get_connection("tidemark_alerts")
+    assert (alerts.conn_type, alerts.host, alerts.password) == ("http", webhook["host"], "last part")
+    with pytest.raises(AirflowNotFoundException):
+        BaseHook.get_connection("elsewhere")
