@@ -134,7 +134,7 @@ def test_masters(master: str) -> None:
     assert Settings(spark_master=master).spark_master == master
 
 
-@pytest.mark.parametrize("master", ["", "yarn; rm -rf x", "local[2", "http://spark:7077", "spark://"])
+@pytest.mark.parametrize("master", ["yarn; rm -rf x", "local[2", "http://spark:7077", "spark://"])
 def test_what_is_no_master_is_refused_by_name(master: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEMARK_SPARK_MASTER", master)
     get_settings.cache_clear()
