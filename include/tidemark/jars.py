@@ -17,7 +17,8 @@ from tidemark.spark_conf import java_executable, pyspark_folder
 
 SPARK = "4.2"
 """The Spark that is installed here."""
-_DELTA = ("io.delta", "delta-spark_{spark}_2.13", "4.4.0")
+DELTA_ARTIFACT = ("io.delta", "delta-spark_{spark}_2.13", "4.4.0")
+"""Its group, name and version; the name says which Spark it is for."""
 _IVY_SETTINGS = """<ivysettings>
   <settings defaultResolver="central"/>
   <resolvers><ibiblio name="central" m2compatible="true"/></resolvers>
@@ -34,7 +35,7 @@ def ensure_jars(settings: Settings, say: Callable[[str], None], spark: str = SPA
     if not re.fullmatch(r"\d+\.\d+", spark):
         raise PreconditionError(f"{spark!r} is no version of Spark: write its first two numbers, such as {SPARK}")
     folder = settings.jars_dir if spark == SPARK else settings.jars_dir.with_name(f"{settings.jars_dir.name}-{spark}")
-    artifact = tuple(part.format(spark=spark) for part in _DELTA)
+    artifact = tuple(part.format(spark=spark) for part in DELTA_ARTIFACT)
     present = sorted(folder.glob("*.jar"))
     if present:
         return present

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tidemark.jars import DELTA_ARTIFACT
+from tidemark.jars import DELTA_ARTIFACT, SPARK
 from tidemark.registry import load_pipelines
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,7 +95,7 @@ def test_versions_have_one_source() -> None:
     minor = base.pop().rpartition("-slim")[0].rpartition(".")[0]
     assert PROJECT["requires-python"].startswith(f">={minor},")
     assert DELTA_ARTIFACT[2] == LOCK["delta-spark"], "the jars and the Python package of Delta"
-    assert f"_{LOCK['pyspark'].rpartition('.')[0]}_" in DELTA_ARTIFACT[1], "the jars are those for this Spark"
+    assert LOCK["pyspark"].startswith(f"{SPARK}."), "the jars are those for this Spark"
     assert f"#TIDEMARK_VERSION={PROJECT['version']}\n" in EXAMPLE
 
 

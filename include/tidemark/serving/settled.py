@@ -58,3 +58,9 @@ def _by_date(read: pa.Table, dates: list[date]) -> dict[date, pa.Table]:
     ends = dict(zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True))
     starts = dict(zip(ends, [0, *ends.values()], strict=False))
     return {day: read.take(np.arange(starts.get(day, 0), ends.get(day, 0))) for day in dates}
+
+
+def forget() -> None:
+    """Free the memory; the next answers read again."""
+    with _lock:
+        _kept.clear()
