@@ -118,8 +118,9 @@ def _executors(settings: Settings, master: str) -> dict[str, str]:
     code = {"spark.executorEnv.PYTHONPATH": f"./{CODE_FOLDER}"}
     if (bundle / BUNDLE_ENVIRONMENT).exists():
         archives.append(f"{bundle / BUNDLE_ENVIRONMENT}#{ENVIRONMENT_FOLDER}")
-        # A name and not a path: the driver, which runs it for the sources too, has one of its own on its PATH.
-        path = f"./{ENVIRONMENT_FOLDER}/bin:/usr/local/bin:/usr/bin:/bin"
+        # A name and not a path: the driver, which runs it for the sources too, has one of its own. PySpark gives this
+        # PATH to the Pythons of both, and a Python looks there for itself, so the driver's follows.
+        path = f"./{ENVIRONMENT_FOLDER}/bin:{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
         same = {"spark.pyspark.python": "python3", "spark.executorEnv.PATH": path}
     return {**same, **code, "spark.archives": ",".join(archives)}
 
