@@ -62,6 +62,11 @@ class SparkJob(SparkSubmitOperator):
         tell_tables(context, self.outlets, self._pipeline, self._settings, done or {})
         return done
 
+    def on_kill(self) -> None:
+        """End spark-submit, and with it the driver; one in a YARN cluster by ``yarn application -kill``."""
+        if self._hook is not None:
+            self._hook.on_kill()  # the operator's own takes it that YARN's REST API tracks the driver
+
     def _placed(self, variables: dict[str, str]) -> SparkSubmitHook:
         """The hook, with the settings that are right for the master that the connection names."""
         connection = self._get_hook()._connection
