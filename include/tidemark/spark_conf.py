@@ -20,6 +20,7 @@ BUNDLE_CODE, BUNDLE_ENVIRONMENT = "tidemark.zip", "environment.tar.gz"
 OUTCOME_VARIABLE = "TIDEMARK_OUTCOME_URI"
 """Environment variable with a folder, also on S3, where a job leaves what it says for who cannot hear it."""
 OUTCOME_RESULT, OUTCOME_ERROR = "result.json", "error.json"
+_EXECUTOR_ENV = "spark.executorEnv."
 _RENAMES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 CODE_FOLDER, ENVIRONMENT_FOLDER = "tidemark", "environment"
 """Where Spark unpacks them, in the working folder of executors, and of a driver in the cluster."""
@@ -90,15 +91,19 @@ def _driver(settings: Settings, master: str, deploy_mode: str) -> dict[str, str]
     if deploy_mode == "cluster":
         # That driver is no child of this process: what it must know of the settings stands in its configuration.
         variables = job_variables(settings, here=False)
-        if bundle_folder(settings, master):
-            variables["PYTHONPATH"] = f"./{CODE_FOLDER}"
+        # Its Python finds what the executors' does.
+        variables |= {
+            key.removeprefix(_EXECUTOR_ENV): value
+            for key, value in _executors(settings, master).items()
+            if key.startswith(_EXECUTOR_ENV)
+        }
         return {f"spark.yarn.appMasterEnv.{name}": value for name, value in variables.items()}
     host = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
     return {
         # Executors elsewhere have to reach the driver: Spark finds this machine's address then.
         "spark.ui.enabled": "false",
         **(host if is_local(master) or _is_loopback(master) else {}),
-        "spark.sql.warehouse.dir": (settings.home / "warehouse").as_uri(),
+        "spark.sql.warehouse.dir": (settings.home.absolute() / "warehouse").as_uri(),
         "spark.pyspark.driver.python": sys.executable,
     }
 
@@ -115,12 +120,13 @@ def _executors(settings: Settings, master: str) -> dict[str, str]:
     archives = [f"{bundle / BUNDLE_CODE}#{CODE_FOLDER}"]
     # By archives and not by --py-files: those are not on the path of the Python that Spark runs for a Python source on
     # the driver (4.2), and what is unpacked keeps its bytecode.
-    code = {"spark.executorEnv.PYTHONPATH": f"./{CODE_FOLDER}"}
+    code = {f"{_EXECUTOR_ENV}PYTHONPATH": f"./{CODE_FOLDER}"}
     if (bundle / BUNDLE_ENVIRONMENT).exists():
         archives.append(f"{bundle / BUNDLE_ENVIRONMENT}#{ENVIRONMENT_FOLDER}")
-        # A name and not a path: the driver, which runs it for the sources too, has one of its own on its PATH.
-        path = f"./{ENVIRONMENT_FOLDER}/bin:/usr/local/bin:/usr/bin:/bin"
-        same = {"spark.pyspark.python": "python3", "spark.executorEnv.PATH": path}
+        # A name and not a path: the driver, which runs it for the sources too, has one of its own. PySpark gives this
+        # PATH to the Pythons of both, and a Python looks there for itself, so the driver's follows.
+        path = f"./{ENVIRONMENT_FOLDER}/bin:{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
+        same = {"spark.pyspark.python": "python3", f"{_EXECUTOR_ENV}PATH": path}
     return {**same, **code, "spark.archives": ",".join(archives)}
 
 

@@ -1,7 +1,9 @@
 """The operator of the Spark jobs: what it makes of how a driver ended. spark-submit is real; no session is started."""
 
+import json
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -79,6 +81,68 @@ def test_a_missing_connection_is_named_with_what_to_do(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(BaseHook, "get_connection", none)  # which asks the scheduler, and there is none here
     with pytest.raises(AirflowFailException, match="add it under Admin"):
+        job(tmp_path, "pass").execute(CONTEXT)
+
+
+def on_yarn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> Any:
+    """The operator's hook where the connection names YARN, and a bundle is there."""
+    from tidemark.airflow.spark import SparkJob
+
+    connection = {"conn_type": "spark", "host": "yarn", "extra": {"deploy-mode": mode, "queue": "night"}}
+    monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", json.dumps(connection))
+    for name in ("tidemark.zip", "environment.tar.gz", "jars/delta.jar"):
+        (tmp_path / "bundle" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "bundle" / name).touch()
+    settings = Settings(lake_uri="s3://b/lake", state_uri="s3://b/state", spark_bundle=str(tmp_path / "bundle"))
+    operator = SparkJob(
+        settings=settings,
+        job="reprocess",
+        pipeline="flights",
+        task_id="reprocess",
+        name="flights.reprocess",
+        application_args=["--pipeline", "flights", "--from", "2013-01-01; id"],
+        durable=False,
+    )
+    hook = operator._placed({"TIDEMARK_RUN": "flights.reprocess, run by_hand, try 1"})
+    return hook, hook._build_spark_submit_command(operator.application)
+
+
+def test_the_command_for_a_driver_in_a_yarn_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hook, command = on_yarn(tmp_path, monkeypatch, "cluster")
+    bundle = tmp_path / "bundle"
+    conf = [value for flag, value in pairwise(command) if flag == "--conf"]
+    assert [part for part in command if part != "--conf" and part not in conf] == [
+        *("spark-submit", "--master", "yarn", "--name", "flights.reprocess", "--queue", "night"),
+        *("--deploy-mode", "cluster", f"{bundle}/jobs/reprocess.py"),
+        *("--pipeline", "flights", "--from", "2013-01-01; id"),
+    ]
+    told = dict(pair.split("=", 1) for pair in conf)
+    assert {key: value for key, value in told.items() if key.startswith("spark.yarn.")} == {
+        "spark.yarn.appMasterEnv.TIDEMARK_LAKE_URI": "s3://b/lake",
+        "spark.yarn.appMasterEnv.TIDEMARK_STATE_URI": "s3://b/state",
+        "spark.yarn.appMasterEnv.PYTHONPATH": "./tidemark",
+        "spark.yarn.appMasterEnv.PATH": told["spark.executorEnv.PATH"],
+        "spark.yarn.appMasterEnv.TIDEMARK_RUN": "flights.reprocess, run by_hand, try 1",
+    }
+    assert told["spark.jars"] == f"{bundle}/jars/delta.jar"
+    assert told["spark.archives"] == f"{bundle}/tidemark.zip#tidemark,{bundle}/environment.tar.gz#environment"
+    assert hook._env is None, "that driver is no process of this machine"
+
+
+def test_the_command_for_a_driver_here_and_executors_on_yarn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hook, command = on_yarn(tmp_path, monkeypatch, "client")
+    assert "appMasterEnv" not in str(command)
+    assert hook._env["TIDEMARK_RUN"] == "flights.reprocess, run by_hand, try 1"
+    assert hook._env["TIDEMARK_PARENTS"].startswith(str(os.getpid()))
+    assert hook._env["PYTHONPATH"].startswith(str(tmp_path / "bundle" / "tidemark.zip"))
+
+
+def test_a_standalone_cluster_runs_no_driver_of_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    connection = {"conn_type": "spark", "host": "spark://spark", "port": 7077, "extra": {"deploy-mode": "cluster"}}
+    monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", json.dumps(connection))
+    with pytest.raises(AirflowFailException, match="take deploy-mode out"):
         job(tmp_path, "pass").execute(CONTEXT)
 
 
