@@ -100,7 +100,7 @@ def stack() -> Iterator[Stack]:
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "emulator")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "emulator")
     stack = Stack("tidemark-test")
-    stack.compose("down", "--volumes", "--remove-orphans")
+    stack.compose("--profile", "*", "down", "--volumes", "--remove-orphans")
     print(f"built and healthy after {stack.up('--build'):.0f} s")
     yield stack
-    stack.compose("down", "--volumes", "--remove-orphans")
+    stack.compose("--profile", "*", "down", "--volumes", "--remove-orphans")
