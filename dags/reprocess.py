@@ -12,20 +12,25 @@ streams go on meanwhile, and every serving answer stays right: publishing a date
 - **A long range waits for approval** in the task *approve* (Required Actions) before Spark starts.
 - **Two runs on one date**: the second one waits in *plan*, and its log names the first.
 - **A driver that was lost** is started again, twice. A refusal is not: the data would have to change first.
+- **A run that takes long** raises an alert while it goes on (`TIDEMARK_REPROCESS_LIMIT_SECONDS`).
 - Running it twice is harmless.
 
 Then it checks that the batch tables cover what was published, and tells of silver, the batch tables and the serving
 views by their assets: ``<pipeline>.validate`` and ``<pipeline>.reconcile`` run on these events, over the same dates.
 """
 
+from datetime import timedelta
+
 from airflow.sdk import dag
 
+from tidemark.airflow.alerts import late_alert
 from tidemark.airflow.assets import table_asset, tell_batch, tell_serving
 from tidemark.airflow.forms import reprocess_params
 from tidemark.airflow.planning import approve, plan_reprocess
 from tidemark.airflow.tasks import DRIVER_LOST, dag_arguments, over_range
 from tidemark.definition import Pipeline
 from tidemark.registry import load_pipelines
+from tidemark.settings import get_settings
 
 MAX_ACTIVE_RUNS = 8
 """Runs on disjoint dates may go on at once, as far as the pool lets them."""
@@ -40,6 +45,7 @@ def reprocess_dag(pipeline: Pipeline) -> None:
         doc_md=__doc__,
         schedule="@daily",
         params=reprocess_params(),
+        deadline=late_alert(timedelta(seconds=get_settings().reprocess_limit_seconds)),
     )
     def reprocess() -> None:
         wait = ["--wait-seconds", "{{ params.wait_seconds }}"]

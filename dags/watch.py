@@ -3,21 +3,32 @@
 One DAG a pipeline, ``<pipeline>.watch``, every five minutes. The task *limits* fails if refine lags behind bronze by
 more than ``max_lag``, or if no record has come for ``max_silence``; its message says what to look at, and the alert
 goes to whom the connection *tidemark_alerts* names. Where bronze has grown, it tells so by its asset. It reads the
-tables' logs only, and starts no Spark.
+tables' logs only, and starts no Spark. A watch that is not done after five minutes raises an alert too.
 """
+
+from datetime import timedelta
 
 from airflow.sdk import dag
 
+from tidemark.airflow.alerts import late_alert
 from tidemark.airflow.streams import limits
 from tidemark.airflow.tasks import dag_arguments
 from tidemark.definition import Pipeline
 from tidemark.registry import load_pipelines
 
+EVERY_MINUTES = 5
+"""A watch that is not done when the next one is due is late itself."""
+
 
 def watch_dag(pipeline: Pipeline) -> None:
     """The DAG of one pipeline."""
 
-    @dag(**dag_arguments(pipeline, "watch"), doc_md=__doc__, schedule="*/5 * * * *")
+    @dag(
+        **dag_arguments(pipeline, "watch"),
+        doc_md=__doc__,
+        schedule=f"*/{EVERY_MINUTES} * * * *",
+        deadline=late_alert(timedelta(minutes=EVERY_MINUTES)),
+    )
     def watch() -> None:
         limits(pipeline)
 

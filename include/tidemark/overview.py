@@ -1,7 +1,7 @@
 """Every pipeline at a glance, from the logs: how its streams do, and what a reprocess has covered of each date."""
 
 import calendar
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal, NamedTuple
 
 import pyarrow.compute as pc
@@ -16,6 +16,8 @@ from tidemark.tables import Tables, tables_of
 
 MAX_MONTHS = 24
 """Months with events that a calendar shows: the newest."""
+MAX_GAPS = 10
+"""Gaps that are listed: the newest."""
 State = Literal["covered", "late", "uncovered", "none"]
 
 
@@ -38,6 +40,13 @@ class Month(NamedTuple):
     weeks: list[list[Day | None]]
 
 
+class Gap(NamedTuple):
+    """Event dates in a row ``[start, end)`` that are late or uncovered: what a form asks for as From and To."""
+
+    start: date
+    end: date
+
+
 class Overview(NamedTuple):
     """A pipeline; without ``health`` it has no tables yet."""
 
@@ -46,6 +55,8 @@ class Overview(NamedTuple):
     problems: list[str]
     quarantined: int
     months: list[Month]
+    gaps: list[Gap]
+    """What a reprocess would bring in order, the newest first."""
 
 
 def overview(pipeline: Pipeline, settings: Settings, now: datetime | None = None) -> Overview:
@@ -53,11 +64,12 @@ def overview(pipeline: Pipeline, settings: Settings, now: datetime | None = None
     try:
         found = health(pipeline, settings, now)
     except TableError:
-        return Overview(pipeline.name, None, [], 0, [])
+        return Overview(pipeline.name, None, [], 0, [], [])
     tables = tables_of(pipeline, settings)
     quarantine = files_of(open_table(tables.quarantine, settings))
     quarantined = int(pc.sum(quarantine["num_records"]).as_py() or 0)
-    return Overview(pipeline.name, found, found.problems(pipeline), quarantined, months(days(tables, settings)))
+    seen = days(tables, settings)
+    return Overview(pipeline.name, found, found.problems(pipeline), quarantined, months(seen), gaps(seen))
 
 
 def days(tables: Tables, settings: Settings) -> dict[date, Day]:
@@ -97,3 +109,15 @@ def months(found: dict[date, Day]) -> list[Month]:
         )
         for year, month in named
     ]
+
+
+def gaps(found: dict[date, Day]) -> list[Gap]:
+    """The newest gaps, newest first."""
+    open_ = sorted(day.date for day in found.values() if day.state in ("late", "uncovered"))
+    listed: list[Gap] = []
+    for day in open_:
+        if listed and listed[-1].end == day:
+            listed[-1] = Gap(listed[-1].start, day + timedelta(days=1))
+        else:
+            listed.append(Gap(day, day + timedelta(days=1)))
+    return listed[: -MAX_GAPS - 1 : -1]

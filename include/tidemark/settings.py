@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     """How long the streams' queries may show no sign of life before their driver ends itself, to be started again."""
     approval_days: int = Field(default=31, ge=1)
     """A reprocess of more event dates than this waits for approval in Airflow before Spark starts."""
+    reprocess_limit_seconds: float = Field(default=6 * 3600, gt=0)
+    """How long a reprocess may be under way in Airflow, waiting included, before an alert says so while it goes on."""
     retry_seconds: float = Field(default=30, gt=0)
     """How long Airflow waits before it starts a driver again that was lost."""
     min_free_bytes: int = Field(default=2**30, ge=0)

@@ -40,6 +40,7 @@ def main(
             "to": end,
             "bronze_rows": done.bronze_rows,
             "silver_rows": done.silver_rows,
+            "batch_rows": done.batch_rows,
             "published_dates": len(done.published),
             "covered_segment": done.covered_segment,
             "seconds": round(done.seconds, 1),

@@ -231,3 +231,16 @@ def test_connections_may_come_from_secrets_manager(amazon: Amazon, monkeypatch: 
     assert (alerts.conn_type, alerts.host, alerts.password) == ("http", webhook["host"], "last part")
     with pytest.raises(AirflowNotFoundException):
         BaseHook.get_connection("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("state", "told"), [("running", True), ("queued", True), ("failed", False), ("success", False)]
+)
+def test_a_late_run_is_told_of_unless_it_has_ended_meanwhile(state: str, told: bool) -> None:
+    from tidemark.airflow.alerts import late_message
+
+    run = {"dag_id": "shops.reprocess", "dag_run_id": "by_hand", "state": state}
+    text = late_message({"dag_run": run, "deadline": {}}, "6:00:00")
+    assert (text is not None) == told
+    if text is not None:
+        assert f"shops.reprocess: run by_hand is still {state}, 6:00:00 after it was queued. See " in text

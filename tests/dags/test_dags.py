@@ -111,9 +111,11 @@ def test_the_assets_read_like_the_architecture(dags: dict[str, Any]) -> None:
     edges = {(a.name, b.name) for task in tasks for a in task.inlets for b in task.outlets}
     assert edges == {
         ("clickstream.kinesis", "clickstream.bronze"),
+        ("clickstream.kinesis", "clickstream.speed_activity"),
         ("clickstream.bronze", "clickstream.silver"),
         ("clickstream.silver", "clickstream.batch_activity"),
         ("clickstream.batch_activity", "clickstream.activity"),
+        ("clickstream.speed_activity", "clickstream.activity"),
     }
     assert "clickstream.silver" in str(dags["clickstream.validate"].timetable.asset_condition)
     assert "clickstream.activity" in str(dags["clickstream.reconcile"].timetable.asset_condition)

@@ -1,5 +1,6 @@
 """One real ``airflow standalone`` for all tests of the DAGs, over a lake of flights, and a Kinesis."""
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice
@@ -27,9 +28,18 @@ def airflow(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> It
         shell = stack.enter_context(pytest.MonkeyPatch.context())
         shell.setenv("AWS_ACCESS_KEY_ID", "test")
         shell.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        lineage = {"type": "file", "log_file_path": str(home / "lineage.jsonl"), "append": True}
+        shell.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", json.dumps(lineage))
         endpoint = stack.enter_context(running_emulator())
         webhook, alerts = stack.enter_context(alerts_received())
-        settings = Settings(home=home, jars_dir=jars, kinesis_endpoint_url=endpoint, spark_slots=1, retry_seconds=1)
+        settings = Settings(
+            home=home,
+            jars_dir=jars,
+            kinesis_endpoint_url=endpoint,
+            spark_slots=1,
+            retry_seconds=1,
+            reprocess_limit_seconds=20,
+        )
         port = free_port()
         child = start_airflow(settings, port, log=home / "airflow.log", paused=True)
         stack.callback(child.stop)

@@ -4,6 +4,7 @@ One file, so that one of pytest's workers starts one Airflow for all of it.
 """
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -22,6 +23,7 @@ from tidemark.tables import tables_of
 
 DAG = "flights.reprocess"
 STREAM = "clickstream.stream"
+NAMES = [rollup.name for rollup in flights.rollups]
 ROLLUP = flights.rollup("departures_daily")
 
 
@@ -33,14 +35,19 @@ def version(airflow: AirflowWorld) -> int:
     ("conf", "message"),
     [
         ({"from": "2013-01-01'; DROP TABLE silver; --", "to": "2013-01-02"}, "is not a 'date'"),
-        ({"from": "2013-01-01", "to": "$(touch /tmp/injected)"}, "is not a 'date'"),
+        ({"from": "2013-01-01", "to": "$(touch {file})"}, "is not a 'date'"),
         ({"from": "2013-01-01", "to": "2013-01-02", "dry_run": "true; rm -rf ."}, "is not of type 'boolean'"),
         ({"from": "2013-01-01", "to": "2013-01-02", "wait_seconds": "300 --all"}, "is not of type 'integer'"),
         ({"from": "2013-01-01", "to": "2013-01-02", "wait_seconds": 86_400}, "greater than the maximum"),
     ],
 )
-def test_a_form_that_is_none_is_refused_by_the_api(airflow: AirflowWorld, conf: dict[str, str], message: str) -> None:
+def test_a_form_that_is_none_is_refused_by_the_api(
+    airflow: AirflowWorld, conf: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    injected = tmp_path / "injected"
+    conf = {name: v.replace("{file}", str(injected)) if isinstance(v, str) else v for name, v in conf.items()}
     assert message in airflow.refused(DAG, **conf)
+    assert not injected.exists()
 
 
 @pytest.mark.timeout(1200)
@@ -75,6 +82,8 @@ def test_a_backfill_survives_a_killed_driver_and_a_second_run_on_its_date_waits(
     assert planned["bronze_bytes"] > 0
 
     airflow.until(lambda: long.tasks()["approve"] in ("awaiting_input", "deferred"), f"it asks: {long.tasks()}")
+    late = f"run {long.id} is still running"
+    airflow.until(lambda: any(late in text for text in airflow.alerts), "its deadline passes, and somebody is told")
     long.answer("approve", "Reject")
     assert long.end() == "success"
     assert long.tasks()["reprocess"] == "skipped"
@@ -110,6 +119,14 @@ def test_a_backfill_survives_a_killed_driver_and_a_second_run_on_its_date_waits(
     )
     assert events[silver]["seconds"] > 0
     assert events[batch]["covered_segment"] == done["covered_segment"]
+    recomputed = {("flights/bronze", f"flights/{table}") for table in ("silver", *(f"batch_{name}" for name in NAMES))}
+    served = {(f"flights/{layer}_{name}", f"tidemark/flights.{name}") for layer in ("batch", "speed") for name in NAMES}
+    assert recomputed | served <= airflow.edges()
+    outputs = [output for event in airflow.lineage() if event["eventType"] == "COMPLETE" for output in event["outputs"]]
+    counted = {o["name"]: o for o in outputs if "outputStatistics" in o.get("outputFacets", {})}
+    published = counted[tables_of(flights, airflow.settings).silver.uri]
+    assert published["outputFacets"]["outputStatistics"]["rowCount"] == done["silver_rows"]
+    assert "dep_delay" in [field["name"] for field in published["facets"]["schema"]["fields"]]
     [checked] = airflow.until(lambda: airflow.runs("flights.validate", "asset_triggered"), "silver's event starts it")
     airflow.until(lambda: checked.tasks()["plan"] == "success", "it has the range of the event")
     assert checked.value("plan") == {"from": first, "to": last}
@@ -161,6 +178,8 @@ def test_streams_are_kept_alive_and_stopped_as_planned(airflow: AirflowWorld) ->
     assert not stop_file("clickstream", settings).exists()
     assert run.value("stream")["lag_seconds"] == 0
     assert airflow.asset_events(STREAM)["clickstream.bronze"]["rows"] == 800
+    written = ("bronze", "silver", "quarantine", "speed_activity")
+    assert {("kinesis://us-east-1/clickstream", f"clickstream/{table}") for table in written} <= airflow.edges()
 
 
 def test_a_page_of_the_ui_shows_every_pipeline_to_those_who_are_logged_in(airflow: AirflowWorld) -> None:

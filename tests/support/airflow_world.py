@@ -81,6 +81,20 @@ class AirflowWorld:
         listed = self.client.call("GET", f"/assets/events?source_dag_id={dag}&order_by=timestamp&limit=100").json()
         return {event["name"]: event["extra"] for event in listed["asset_events"]}
 
+    def lineage(self) -> list[dict[str, Any]]:
+        """OpenLineage's events so far, each of a run of a job with the datasets that it reads and writes."""
+        lines = (self.settings.home / "lineage.jsonl").read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def edges(self) -> set[tuple[str, str]]:
+        """Which dataset goes into which other, by their short names."""
+        return {
+            (_short(read), _short(written))
+            for event in self.lineage()
+            for read in event["inputs"]
+            for written in event["outputs"]
+        }
+
     def pause(self, dag: str) -> None:
         assert self.client.call("PATCH", f"/dags/{dag}", {"is_paused": True}).status_code == 200
 
@@ -111,6 +125,13 @@ class AirflowWorld:
         answer = self.client.call("POST", "/backfills", body)
         assert answer.status_code == 200, answer.text
         return list(self.until(lambda: self.runs(dag, "backfill"), "the backfill's runs"))
+
+
+def _short(dataset: dict[str, Any]) -> str:
+    """``kinesis://us-east-1/flights``, or the last two parts of a table's place: ``flights/bronze``."""
+    if dataset["namespace"] != "file":
+        return f"{dataset['namespace']}/{dataset['name']}"
+    return "/".join(dataset["name"].split("/")[-2:])
 
 
 class Run:

@@ -1,6 +1,6 @@
 """The overview of a pipeline: what of each event date a reprocess has covered."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +8,7 @@ from deltalake import write_deltalake
 from sample_pipeline import make_pipeline
 
 from tidemark.delta import create_tables, open_table, transactions
-from tidemark.overview import months, overview
+from tidemark.overview import MAX_GAPS, Day, gaps, months, overview
 from tidemark.publish import covered_app
 from tidemark.settings import Settings
 from tidemark.tables import Table, tables_of
@@ -27,7 +27,7 @@ def append(table: Table, settings: Settings, rows: list[dict[str, object]], cove
 
 def test_a_pipeline_without_tables_says_so(tmp_path: Path) -> None:
     settings = Settings(lake_uri=str(tmp_path), state_uri=str(tmp_path))
-    assert overview(make_pipeline(), settings) == ("shops", None, [], 0, [])
+    assert overview(make_pipeline(), settings) == ("shops", None, [], 0, [], [])
 
 
 def test_each_date_is_covered_late_or_uncovered(tmp_path: Path) -> None:
@@ -40,7 +40,9 @@ def test_each_date_is_covered_late_or_uncovered(tmp_path: Path) -> None:
     covered = {covered_app(day): 3 for day in (FIRST, SECOND)}
     append(tables.batch["visits"], settings, markers, covered)
 
-    [month] = overview(pipeline, settings, datetime(2026, 2, 4, tzinfo=UTC)).months
+    shown = overview(pipeline, settings, datetime(2026, 2, 4, tzinfo=UTC))
+    [month] = shown.months
+    assert shown.gaps == [(SECOND, date(2026, 2, 4))], "late and uncovered dates in a row are one range"
     assert month.name == "February 2026"
     assert [len(week) for week in month.weeks] == [7] * 5
     assert month.weeks[0][:6] == [None] * 6, "weeks begin on Monday"
@@ -53,5 +55,11 @@ def test_each_date_is_covered_late_or_uncovered(tmp_path: Path) -> None:
     assert found[date(2026, 2, 28)].state == "none"
 
 
-def test_no_date_makes_no_month() -> None:
-    assert months({}) == []
+def test_no_date_makes_no_month_and_no_gap() -> None:
+    assert (months({}), gaps({})) == ([], [])
+
+
+def test_of_many_gaps_the_newest_are_listed() -> None:
+    days = [FIRST + timedelta(days=2 * n) for n in range(MAX_GAPS + 5)]
+    listed = gaps({day: Day(day, "uncovered", 1, 1, None) for day in days})
+    assert listed == [(day, day + timedelta(days=1)) for day in reversed(days[5:])]

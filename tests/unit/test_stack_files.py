@@ -1,5 +1,6 @@
 """docker-compose.yml and its Dockerfile, as far as they can be checked without an engine."""
 
+import json
 import re
 import subprocess
 import sys
@@ -59,6 +60,17 @@ def test_the_image_runs_as_nobody_of_importance() -> None:
 def test_all_memory_limits_together_fit_eight_gigabytes(profile: str) -> None:
     limits = [int(service["mem_limit"][:-1]) for service in LASTING.values() if profile in service["profiles"]]
     assert sum(limits) <= 8192
+
+
+def test_the_workers_have_an_executor_left_for_each_batch_job_beside_all_streams() -> None:
+    def cores(name: str) -> int:
+        return int(json.loads(SERVICES[name]["environment"]["TIDEMARK_SPARK_CONF"])["spark.cores.max"])
+
+    workers = [service["command"] for name, service in SERVICES.items() if name.startswith("spark-worker")]
+    offered = sum(int(command[command.index("--cores") + 1]) for command in workers)
+    streams = sum(cores(name) for name in SERVICES if name.startswith("stream-"))
+    batch = int(SERVICES["airflow-scheduler"]["environment"]["TIDEMARK_SPARK_SLOTS"]) * cores("airflow-scheduler")
+    assert streams + batch <= offered
 
 
 @pytest.mark.parametrize("name", SERVICES)

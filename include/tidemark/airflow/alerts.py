@@ -1,12 +1,17 @@
 """Alerts: what a failed run says to people, by the log and by a webhook, topic or queue that a connection names."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import httpx
 from airflow.sdk import BaseHook, BaseNotifier, Connection
+from airflow.sdk.configuration import conf
+from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.context import Context
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.sdk.exceptions import AirflowNotFoundException
+from asgiref.sync import sync_to_async
 
 ALERT_CONNECTION = "tidemark_alerts"
 """Whom to tell. It is Airflow's to keep, in its database or a secrets backend. Of type HTTP: host is a webhook's whole
@@ -15,14 +20,26 @@ extra names ``sns_topic_arn`` or ``sqs_queue_url``, or both."""
 SUBJECT = "Tidemark"
 
 
+ENDED = ("success", "failed")
+
+
 class Alert(BaseNotifier):
-    """Says which run failed and why, with a link to it. Without the connection it says so in the task's log only."""
+    """Says which task failed and why, or which run is late, with a link. Without the connection the log says so only.
+
+    ``limit``: where it is a run that is late, how long it might have taken.
+    """
 
     template_fields: Sequence[str] = ()
 
+    def __init__(self, context: Context | None = None, limit: str = "") -> None:
+        super().__init__(context)
+        self._limit = limit
+
     def notify(self, context: Context) -> None:
         """Send the alert. Never raises: a task that failed must not be hidden by a webhook that does."""
-        text = message(context)
+        text = late_message(context, self._limit) if "deadline" in context else message(context)
+        if text is None:
+            return
         self.log.error("ALERT: %s", text)
         try:
             connection = BaseHook.get_connection(ALERT_CONNECTION)
@@ -37,6 +54,10 @@ class Alert(BaseNotifier):
         except Exception as error:
             # The address may hold a secret, and the error's text the address.
             self.log.error("the alert could not be sent to connection %r: %s", ALERT_CONNECTION, type(error).__name__)
+
+    async def async_notify(self, context: Context) -> None:
+        """The same in the triggerer, which must not wait for a webhook."""
+        await sync_to_async(self.notify)(context)
 
     def _send_by_aws(self, connection: Connection, text: str, context: Context) -> None:
         # The provider takes a second to import, and most alerts go elsewhere.
@@ -57,6 +78,13 @@ class Alert(BaseNotifier):
             )
 
 
+def late_alert(limit: timedelta) -> DeadlineAlert:
+    """The alert about a run that is not done so long after it was queued; the run goes on."""
+    # Run by the triggerer: the API denies connections to callbacks that an executor runs (Airflow 3.3.2).
+    callback = AsyncCallback(Alert, {"limit": str(limit)})
+    return DeadlineAlert(reference=DeadlineReference.DAGRUN_QUEUED_AT, interval=limit, callback=callback)
+
+
 def _post(connection: Connection, text: str) -> None:
     address = connection.host or ""
     if connection.password:
@@ -68,3 +96,13 @@ def message(context: Any) -> str:
     """One line on what failed, why, and where to look."""
     ti, error = context["ti"], context.get("exception")
     return f"{ti.dag_id}: task {ti.task_id} failed in run {ti.run_id}: {error}. See {ti.log_url}"
+
+
+def late_message(context: Any, limit: str) -> str | None:
+    """One line on which run is late; None if it has ended, as Airflow keeps the deadline of a run that failed."""
+    run = context["dag_run"]
+    if run["state"] in ENDED:
+        return None
+    dag_id, run_id, state = (run[name] for name in ("dag_id", "dag_run_id", "state"))
+    address = f"{conf.get('api', 'base_url', fallback='').rstrip('/')}/dags/{dag_id}/runs/{run_id}"
+    return f"{dag_id}: run {run_id} is still {state}, {limit} after it was queued. See {address}"

@@ -1,7 +1,8 @@
 """The assets: the stream, bronze, silver, each batch table and serving view, and the tasks that tell of their changes.
 
-Read in Airflow's asset graph they are the architecture: the stream to bronze, to silver, to the batch tables, and those
-to what is served. An event carries what the tables' own logs say, and the figures of the run that made it.
+Read in Airflow's asset graph they are the architecture: the stream to bronze, to silver, to the batch tables, and to
+the speed tables; both layers to what is served. An event carries what the tables' own logs say, and the figures of the
+run that made it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,6 +32,11 @@ def stream_asset(pipeline: Pipeline) -> Asset:
 def batch_assets(pipeline: Pipeline) -> list[Asset]:
     """The assets of the batch tables."""
     return [table_asset(pipeline, f"batch_{rollup.name}") for rollup in pipeline.rollups]
+
+
+def speed_assets(pipeline: Pipeline) -> list[Asset]:
+    """The assets of the speed tables."""
+    return [table_asset(pipeline, f"speed_{rollup.name}") for rollup in pipeline.rollups]
 
 
 def serving_assets(pipeline: Pipeline) -> list[Asset]:
@@ -71,9 +77,9 @@ def tell_batch(pipeline: Pipeline) -> Any:
 
 def tell_serving(pipeline: Pipeline) -> Any:
     """Tell by the serving views' assets at which position they answer."""
-    name = pipeline.name
+    name, layers = pipeline.name, [*batch_assets(pipeline), *speed_assets(pipeline)]
 
-    @task(task_id="serving_views", inlets=batch_assets(pipeline), outlets=serving_assets(pipeline))
+    @task(task_id="serving_views", inlets=layers, outlets=serving_assets(pipeline))
     def tell(ti: Any = None, outlet_events: Any = None) -> dict[str, Any]:
         """Send the events of the serving views."""
         done = ti.xcom_pull(task_ids="reprocess")

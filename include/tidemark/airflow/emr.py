@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from botocore.exceptions import ClientError
 
 from tidemark.airflow.assets import tell_tables
+from tidemark.airflow.lineage import StatesLineage
 from tidemark.errors import REFUSED, SettingsError
 from tidemark.locks import RUN_VARIABLE
 from tidemark.settings import Settings
@@ -53,7 +54,7 @@ def check_emr(settings: Settings) -> None:
         raise SettingsError(f"TIDEMARK_SPARK_RUNS_ON=emr_serverless: {'; '.join(problems)}")
 
 
-class EmrJob(EmrServerlessStartJobOperator):
+class EmrJob(StatesLineage, EmrServerlessStartJobOperator):
     """A job of spark/jobs as a job run of EMR Serverless; its value is what the job said of itself.
 
     At most one driver at a time: a retry, and for streams any later run, waits for the job run of its name that is
@@ -136,7 +137,8 @@ class EmrJob(EmrServerlessStartJobOperator):
         done = self._said(f"{left}/{OUTCOME_RESULT}") if left else None
         if done is None:
             self.log.warning("job run %s has left no figures at %s", job_id, left)
-        tell_tables(context, self.outlets, self._pipeline, self._settings, done or {})
+        self._figures = done or {}
+        tell_tables(context, self.outlets, self._pipeline, self._settings, self._figures)
         return done
 
     def _wait(self, job_id: str) -> NoReturn:

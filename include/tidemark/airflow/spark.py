@@ -15,6 +15,7 @@ from airflow.sdk import BaseHook, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 
 from tidemark.airflow.assets import tell_tables
+from tidemark.airflow.lineage import StatesLineage
 from tidemark.errors import REFUSED, PreconditionError, TidemarkError
 from tidemark.health import stop_file
 from tidemark.locks import RUN_VARIABLE
@@ -27,7 +28,7 @@ _WRONG_ARGUMENTS = 2
 _ERROR = "error: "
 
 
-class SparkJob(SparkSubmitOperator):
+class SparkJob(StatesLineage, SparkSubmitOperator):
     """A job of spark/jobs by spark-submit; its value is what the job said of itself (``tidemark_spark.job.result``).
 
     A refusal (``tidemark.errors.REFUSED``) fails without a retry, as nothing would be otherwise the next time. Whatever
@@ -59,7 +60,8 @@ class SparkJob(SparkSubmitOperator):
         except AirflowException as error:
             self._fail(hook, error)
         done = self._result()
-        tell_tables(context, self.outlets, self._pipeline, self._settings, done or {})
+        self._figures = done or {}
+        tell_tables(context, self.outlets, self._pipeline, self._settings, self._figures)
         return done
 
     def on_kill(self) -> None:

@@ -35,6 +35,8 @@ def airflow_environment(settings: Settings, port: int, home: Path, *, paused: bo
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "120",
+        # Nor is the default of five here: a task whose call is not answered in time fails without having begun.
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
@@ -62,15 +64,19 @@ def start_airflow(settings: Settings, port: int, *, log: Path, paused: bool = Fa
     """
     check_port_free(port, "Airflow", "--airflow-port")
     home = settings.home / "airflow"
-    home.mkdir(parents=True, exist_ok=True)
-    with contextlib.closing(sqlite3.connect(home / "airflow.db")) as database:
-        # Kept in the file: readers and the writer do not wait for each other then.
-        database.execute("PRAGMA journal_mode=WAL")
+    prepare_database(home)
     command = [str(Path(sys.executable).with_name("airflow")), "standalone"]
     # SIGTERM to its main process would orphan its children.
     return Child(
         "Airflow", command, log, airflow_environment(settings, port, home, paused=paused), stop_signal=signal.SIGINT
     )
+
+
+def prepare_database(home: Path) -> None:
+    """Make the file of Airflow's SQLite; readers and the writer do not wait for each other in it."""
+    home.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(sqlite3.connect(home / "airflow.db")) as database:
+        database.execute("PRAGMA journal_mode=WAL")  # kept in the file
 
 
 def _kept_secret(file: Path) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from airflow.sdk import Asset, BaseOperator, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from tidemark.airflow.assets import stream_asset, table_asset
+from tidemark.airflow.assets import speed_assets, stream_asset, table_asset
 from tidemark.airflow.tasks import stream_job
 from tidemark.definition import Pipeline
 from tidemark.errors import TableError
@@ -24,7 +24,7 @@ def streams(pipeline: Pipeline) -> BaseOperator:
     return stream_job(
         pipeline,
         inlets=[stream_asset(pipeline)],
-        outlets=[table_asset(pipeline, "bronze")],
+        outlets=[table_asset(pipeline, "bronze"), *speed_assets(pipeline)],
         retry_delay=delay,
         **KEPT_ALIVE,
     )
