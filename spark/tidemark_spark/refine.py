@@ -85,14 +85,20 @@ def roll_up_history(spark: SparkSession, pipeline: Pipeline, settings: Settings)
     return done
 
 
-def bronze_stream(spark: SparkSession, pipeline: Pipeline, settings: Settings, after: int | None = None) -> DataFrame:
-    """The bronze log as a stream; a query without a checkpoint starts after ``after``: ``starting_position``."""
+def bronze_stream(
+    spark: SparkSession, pipeline: Pipeline, settings: Settings, after: int | None = None, reached: int = NOTHING
+) -> DataFrame:
+    """The bronze log as a stream; a query without a checkpoint starts after ``after``: ``starting_position``.
+
+    A query with one gives ``reached``, the position of silver: it has committed nothing beyond.
+    """
     spark.dataSource.register(BronzeLogSource)
     return (
         spark.readStream.format(BRONZE_LOG_FORMAT)
         .option("uri", tables_of(pipeline, settings).bronze.uri)
         .option("storageOptions", json.dumps(settings.storage_options))
         .option("after", starting_position(pipeline, settings) if after is None else after)
+        .option("reached", reached)
         .option("maxRecords", settings.max_records_per_batch)
         .load()
     )

@@ -20,7 +20,7 @@ from tidemark.errors import JobError, QualityGateError
 from tidemark.generations import begin_generation
 from tidemark.quality import Suite
 from tidemark.settings import Settings
-from tidemark.tables import INGEST_APP, tables_of
+from tidemark.tables import INGEST_APP, REFINE_APP, tables_of
 from tidemark_spark.actions import check_rules
 from tidemark_spark.bronze import BronzeSink
 from tidemark_spark.refine import RefineSink, bronze_stream, refined_rows, roll_up_history, starting_position
@@ -105,13 +105,15 @@ def start_refine(
     roll_up_history(spark, pipeline, settings)
     location = checkpoint_location(pipeline, "refine", settings)
     after = starting_position(pipeline, settings)
-    if after != NOTHING and not has_committed(spark, location):
+    begun = has_committed(spark, location)
+    reached = position(open_table(tables_of(pipeline, settings).silver, settings), REFINE_APP) if begun else NOTHING
+    if after != NOTHING and not begun:
         what = (
             "reads bronze again from one deduplication horizon before its tables' position; what they hold is left out"
         )
         resumed(f"{pipeline.name}.refine", location, what, f"ingest_batch {after + 1}")
     writer = (
-        refined_rows(bronze_stream(spark, pipeline, settings, after), pipeline, suite)
+        refined_rows(bronze_stream(spark, pipeline, settings, after, reached), pipeline, suite)
         .writeStream.queryName(f"{pipeline.name}.refine")
         .foreachBatch(RefineSink(pipeline, settings))
         .option("checkpointLocation", location)

@@ -65,11 +65,15 @@ def test_a_killed_driver_may_be_tried_again_and_nothing_of_it_is_left(tmp_path: 
     assert psutil.wait_procs(left, timeout=20)[1] == []
 
 
-def test_what_a_job_says_of_itself_is_the_value_of_its_task(tmp_path: Path, connection: None) -> None:
+def test_what_a_job_says_of_itself_is_the_value_of_its_task_and_part_of_its_lineage(
+    tmp_path: Path, connection: None
+) -> None:
     # A JVM that logs a stack trace as it ends makes the hook forget the lines before.
-    body = 'result({"run": os.environ["TIDEMARK_RUN"], "rows": 7}); print("java.lang.IllegalStateException: late")'
-    done = job(tmp_path, body).execute(CONTEXT)
-    assert done == {"run": "flights.reprocess, run by_hand, try 1", "rows": 7}
+    body = 'result({"run": os.environ["TIDEMARK_RUN"], "silver_rows": 7}); print("java.lang.IllegalStateException")'
+    operator = job(tmp_path, body)
+    assert operator.execute(CONTEXT) == {"run": "flights.reprocess, run by_hand, try 1", "silver_rows": 7}
+    silver = operator.get_openlineage_facets_on_complete(None).outputs[0]
+    assert (silver.name, silver.outputFacets["outputStatistics"].rowCount) == (f"{tmp_path}/lake/flights/silver", 7)
 
 
 def test_a_missing_connection_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

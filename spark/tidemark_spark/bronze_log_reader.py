@@ -1,0 +1,100 @@
+"""Reading bronze by positions in the log: what the readers for Spark 4.2 and for 4.1 have in common."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+from pyspark.sql.datasource import DataSourceStreamReader, InputPartition
+
+from tidemark.delta import position
+from tidemark.tables import BRONZE_SCHEMA, INGEST_APP
+
+_ARROW_SCHEMA = BRONZE_SCHEMA.append(pa.field("records", pa.int64()))
+_ORDER = ["ingest_batch", "shard_id", "_length", "sequence_number", "sub_sequence_number"]
+
+
+class _Range(InputPartition):
+    def __init__(self, after: int, through: int, version: int) -> None:
+        self.after = after
+        self.through = through
+        self.version = version
+
+
+class BronzeLogReader(DataSourceStreamReader):
+    """Offsets are the newest ``ingest_batch`` contained; ``after`` is where a query without a checkpoint starts.
+
+    ``reached``: a position that the query has surely come to, and not surely gone beyond.
+    """
+
+    def __init__(self, uri: str, storage_options: dict[str, str], after: int, reached: int, max_records: int) -> None:
+        self._uri = uri
+        self._storage_options = storage_options
+        self._after = after
+        self._reached = reached
+        self._max_records = max_records
+        self._table: DeltaTable | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A snapshot belongs to the driver's planner; executors open the version that they are told.
+        return {**self.__dict__, "_table": None}
+
+    def initialOffset(self) -> dict[str, int]:
+        return {"ingest_batch": self._after}
+
+    def partitions(self, start: dict[str, int], end: dict[str, int]) -> list[InputPartition]:
+        # One partition: within a key the first copy in log order must win, and only one partition keeps that order.
+        return [_Range(start["ingest_batch"], end["ingest_batch"], self._snapshot().version())]
+
+    def read(self, partition: Any) -> Iterator[pa.RecordBatch]:
+        table = DeltaTable(self._uri, version=partition.version, storage_options=self._storage_options or None)
+        batch = ds.field("ingest_batch")
+        inside = (batch > partition.after) & (batch <= partition.through)
+        rows = table.to_pyarrow_dataset().to_table(columns=BRONZE_SCHEMA.names, filter=inside)
+        ordered = rows.append_column("_length", pc.utf8_length(rows["sequence_number"])).sort_by(
+            [(name, "ascending") for name in _ORDER]
+        )
+        data = ordered.select(BRONZE_SCHEMA.names).append_column("records", pa.nulls(ordered.num_rows, pa.int64()))
+        yield from data.cast(_ARROW_SCHEMA).to_batches()
+        yield from _markers(rows).to_batches()
+
+    def _newest(self) -> int:
+        return position(self._snapshot(), INGEST_APP)
+
+    def _snapshot(self) -> DeltaTable:
+        if self._table is None:
+            self._table = DeltaTable(self._uri, storage_options=self._storage_options or None)
+        else:
+            self._table.update_incremental()
+        return self._table
+
+    def _within(self, after: int, newest: int) -> int:
+        """The last ingest_batch that keeps the batch within the limit, and at least the next one."""
+        files = pa.table(self._snapshot().get_add_actions(flatten=True)).select(
+            ["num_records", "min.ingest_batch", "max.ingest_batch"]
+        )
+        files = files.filter(pc.greater(files["max.ingest_batch"], after)).sort_by("min.ingest_batch")
+        total: int = 0
+        through: int = after
+        for rows, low, high in zip(*(column.to_pylist() for column in files.columns), strict=True):
+            total += rows
+            if total > self._max_records and through > after:
+                return through
+            # A compacted file holds many ingest_batches and may be larger than the limit: go batch by batch then.
+            through = max(through, low if rows > self._max_records else high)
+            if total > self._max_records:
+                return max(through, after + 1)
+        return newest
+
+
+def _markers(rows: pa.Table) -> pa.Table:
+    counted = rows.group_by(["ingest_batch", "segment", "ingest_time", "ingest_date"]).aggregate([([], "count_all")])
+    columns = {
+        field.name: counted[field.name]
+        if field.name in counted.column_names
+        else pa.nulls(counted.num_rows, field.type)
+        for field in BRONZE_SCHEMA
+    }
+    return pa.table({**columns, "records": counted["count_all"]}).cast(_ARROW_SCHEMA)

@@ -1,0 +1,69 @@
+"""The readers of bronze, asked as Spark 4.2 and as Spark 4.1 asks them; no session is started."""
+
+import pytest
+from layers import kinesis_records, make_tables
+from pyspark.sql.streaming.datasource import ReadAllAvailable
+
+from tidemark.pipelines.clickstream import clickstream
+from tidemark.settings import Settings
+from tidemark.tables import tables_of
+from tidemark_spark.bronze import BronzeSink
+from tidemark_spark.bronze_log_41 import GuessingReader
+from tidemark_spark.bronze_log_42 import AdmissionReader
+
+
+@pytest.fixture
+def bronze(settings: Settings) -> str:
+    """The address of a bronze with the ingest_batches 0 to 4, of ten records each."""
+    make_tables(clickstream, settings)
+    sink = BronzeSink(clickstream, settings, lambda: "q")
+    for batch in range(5):
+        sink.write(kinesis_records([{"n": n} for n in range(10)], batch * 10), batch)
+    return tables_of(clickstream, settings).bronze.uri
+
+
+def reader(uri: str, after: int = -1, reached: int = -1, max_records: int = 25) -> GuessingReader:
+    return GuessingReader(uri, {}, after, max(after, reached), max_records)
+
+
+def at(batch: int) -> dict[str, int]:
+    return {"ingest_batch": batch}
+
+
+def test_micro_batches_keep_to_the_limit_from_where_the_last_one_ended(bronze: str) -> None:
+    asked = reader(bronze)
+    start, ends = asked.initialOffset(), []
+    while (end := asked.latestOffset()) != start:
+        [part] = asked.partitions(start, end)
+        rows = sum(batch.num_rows for batch in asked.read(part))
+        ends.append((end["ingest_batch"], rows))
+        start = end
+    assert ends == [(1, 22), (3, 22), (4, 11)], "each with a marker row an ingest_batch"
+    assert asked.latestOffset() == at(4), "nothing new"
+
+
+def test_after_a_restart_no_offset_goes_back(bronze: str) -> None:
+    assert reader(bronze, after=-1, reached=3).latestOffset() == at(4)
+    assert reader(bronze, after=-1, reached=4).latestOffset() == at(4)
+    replaying = reader(bronze, after=-1, reached=1)
+    assert replaying.partitions(at(1), at(3)) != []
+    assert replaying.latestOffset() == at(4)
+    told = reader(bronze, after=-1, reached=0)
+    assert told.partitions(at(3), at(3)) == []
+    assert told.latestOffset() == at(4)
+
+
+def test_a_query_without_a_checkpoint_starts_where_it_is_told(bronze: str) -> None:
+    asked = reader(bronze, after=1, max_records=10)
+    assert asked.initialOffset() == at(1)
+    assert asked.latestOffset() == at(2)
+
+
+def test_on_spark_42_the_limit_counts_from_the_start_that_spark_names(bronze: str) -> None:
+    asked = AdmissionReader(bronze, {}, -1, -1, 25)
+    limit = asked.getDefaultReadLimit()
+    assert asked.latestOffset(at(-1), limit) == at(1)
+    assert asked.latestOffset(at(1), limit) == at(3)
+    assert asked.latestOffset(at(1), ReadAllAvailable()) == at(4)
+    assert asked.latestOffset(at(4), limit) == at(4)
+    assert asked.reportLatestOffset() == at(4)
