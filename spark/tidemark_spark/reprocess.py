@@ -19,7 +19,6 @@ from tenacity import RetryError, retry, retry_if_result, stop_after_delay, wait_
 
 from tidemark.candidates import NO_BATCH, Interval, batches_of_dates, condition, look_back, merged
 from tidemark.definition import Pipeline, Rollup
-from tidemark.definition.measures import Dialect
 from tidemark.delta import Sealed, files_of, open_table, position, seal
 from tidemark.errors import CoverageError, QualityGateError
 from tidemark.generations import Generation, current_generation
@@ -32,7 +31,7 @@ from tidemark.validations import record
 from tidemark_spark.actions import ObservedActions
 from tidemark_spark.parse import dated, parse, valid_events
 from tidemark_spark.rejudge import RECORD, Rejudged, quarantine_newly_broken, refuse_moves, release_recovered
-from tidemark_spark.rollups import partial_aggregates
+from tidemark_spark.rollups import partial_aggregates, with_finished
 from tidemark_spark.staging import Staged, stage
 from tidemark_spark.validate import critical_failures, import_ahead, validate
 
@@ -256,11 +255,7 @@ class _Slice:
         """Partial aggregates of the slice, with finished values, and a marker row a date that states its coverage."""
         partials = partial_aggregates(self._rows(staged), self._pipeline, rollup, [])
         markers = self._spark.createDataFrame([(day, through) for day in days], "event_date DATE, ingest_batch BIGINT")
-        stored = {
-            kept.column: F.expr(rollup.measures[name].finish(name, self._pipeline.events, Dialect.SPARK))
-            for name, kept in rollup.stored(self._pipeline.timezone).items()
-        }
-        partials = partials.withColumns(stored)
+        partials = with_finished(partials, self._pipeline, rollup)
         rows = partials.unionByName(markers, allowMissingColumns=True).withColumn("covered_segment", self._stamp())
         return stage(rows, self._tables.batch[rollup.name], self._settings)
 

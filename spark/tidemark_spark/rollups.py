@@ -31,6 +31,15 @@ def partial_aggregates(events: DataFrame, pipeline: Pipeline, rollup: Rollup, gr
     return panes.groupBy(*by, "pane_start").agg(*states, *newest)
 
 
+def with_finished(partials: DataFrame, pipeline: Pipeline, rollup: Rollup) -> DataFrame:
+    """Partial aggregates, a row a window, with the finished values that batch tables keep (``Rollup.stored``)."""
+    stored = {
+        kept.column: F.expr(rollup.measures[name].finish(name, pipeline.events, Dialect.SPARK))
+        for name, kept in rollup.stored(pipeline.timezone).items()
+    }
+    return partials.withColumns(stored) if stored else partials
+
+
 def merge_partials(rows: DataFrame, pipeline: Pipeline, rollup: Rollup, grain: list[str]) -> DataFrame:
     """Partial aggregates merged again: one row a key, pane or session, event date and what else ``grain`` names.
 

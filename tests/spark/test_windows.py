@@ -32,7 +32,7 @@ from tidemark.serving import serving_sql
 from tidemark.serving.view import connect
 from tidemark.tables import batch_schema, silver_schema, speed_schema
 from tidemark_spark.parse import event_date
-from tidemark_spark.rollups import merge_partials, partial_aggregates
+from tidemark_spark.rollups import merge_partials, partial_aggregates, with_finished
 
 MEASURES = {
     "n": Count(),
@@ -125,7 +125,8 @@ def covered(spark: SparkSession, pipeline: Pipeline, events: DataFrame, day: dat
     rollup = pipeline.rollups[0]
     schema = batch_schema(pipeline, rollup)
     slice_ = events.where((F.col("event_date") == day) & (F.col("segment") <= segment))
-    rows = partial_aggregates(slice_, pipeline, rollup, []).withColumn("covered_segment", F.lit(segment).cast("bigint"))
+    rows = with_finished(partial_aggregates(slice_, pipeline, rollup, []), pipeline, rollup)
+    rows = rows.withColumn("covered_segment", F.lit(segment).cast("bigint"))
     marker = pa.Table.from_pylist([{"event_date": day, "covered_segment": segment}], schema=schema)
     return pa.concat_tables([rows.select(*schema.names).toArrow().cast(schema), marker])
 
