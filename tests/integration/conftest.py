@@ -19,7 +19,7 @@ from tidemark.settings import Settings, get_settings
 from tidemark_spark.bronze import BronzeSink
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: its scheduler and jobs would slow the tests after them
 def airflow(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowWorld]:
     home = tmp_path_factory.mktemp("airflow")
     jars = get_settings().jars_dir

@@ -27,15 +27,7 @@ RATE = 100.0
 
 def prove(stack: "Stack", more: int) -> None:
     """Put some more flights, by the demo, which reprocesses, and fails if a figure of all flights so far disagrees."""
-    demo = [
-        str(Path(sys.executable).with_name("tidemark")),
-        "demo",
-        "--stack",
-        "--records",
-        str(more),
-        "--rate",
-        "2000",
-    ]
+    demo = [TIDEMARK, "demo", "--stack", "--records", str(more), "--rate", "2000"]
     done = subprocess.run(demo, cwd=ROOT, env=stack.environment, capture_output=True, text=True, check=False)
     print(done.stdout[-6000:])
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]

@@ -102,8 +102,7 @@ class AirflowWorld:
         """Let the scheduler run some DAGs; all wait for that at first."""
         for dag in dags:
             self.until(lambda dag=dag: self.client.has_dag(dag), f"Airflow reads {dag}")
-            answer = self.client.call("PATCH", f"/dags/{dag}", {"is_paused": False})
-            assert answer.status_code == 200, answer.text
+            self.client.switch_on(dag)
 
     def runs(self, dag: str, kind: str) -> "list[Run]":
         """The runs of a DAG that were started in some way: scheduled, backfill, asset_triggered."""

@@ -33,8 +33,8 @@ def serving_sql(
     Columns: the keys, ``window_start``, ``window_end`` (exclusive), the measures, ``final`` (the watermark has passed
     the window's end), ``newest_event`` and ``newest_arrival``. ``layer`` restricts the answer to what one layer
     contributes. ``settled``: a relation with rows as from ``finished_sql``, of those of the batch table's rows that are
-    not in ``batch``; DuckDB only. ``covered_left_out``: of ``speed``, the rows that the
-    batch covers were left out before, file by file.
+    not in ``batch``; DuckDB only. ``covered_left_out``: of ``speed``, the rows that the batch covers were left out
+    before, file by file.
     ``lacking``: by measure, the event dates with rows from before it was defined; a window of any of them has no value.
     """
     schema = pipeline.events
