@@ -50,6 +50,11 @@ def generation_app(day: date) -> str:
     return f"tidemark/judged/{day.isoformat()}"
 
 
+def clustered_app(day: date) -> str:
+    """Transaction of silver: the segment through which compaction has clustered the date's large partitions."""
+    return f"tidemark/clustered/{day.isoformat()}"
+
+
 def days_between(start: date, end: date) -> list[date]:
     """The dates in ``[start, end)``."""
     return [start + timedelta(days=n) for n in range((end - start).days)]
@@ -134,7 +139,8 @@ def publish_dates(
     added = [file.add() for file in staged if date.fromisoformat(file.partition["event_date"]) in wanted]
     kept = {app: max(version, position(snapshot, app)) for app, version in (versions or {}).items()}
     covered = {covered_app(day): segment for day in chosen}
-    _commit(snapshot, table, [*removed, *added], {**kept, **covered, **_next_change(snapshot)})
+    clustered = {clustered_app(day): NOTHING for day in chosen if position(snapshot, clustered_app(day)) != NOTHING}
+    _commit(snapshot, table, [*removed, *added], {**kept, **covered, **clustered, **_next_change(snapshot)})
     return chosen
 
 

@@ -156,13 +156,17 @@ def batch_schema(pipeline: Pipeline, rollup: Rollup) -> pa.Schema:
 
 
 class Table(NamedTuple):
-    """One Delta table: its short name, where it is, its schema and partition columns, and its position's app id."""
+    """One Delta table: its short name, where it is, its schema and partition columns, and its position's app id.
+
+    ``cluster_by``: the columns along whose Z-order curve compaction lays its large partitions out.
+    """
 
     name: str
     uri: str
     schema: pa.Schema
     partition_by: tuple[str, ...]
     app_id: str | None
+    cluster_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -204,9 +208,10 @@ def tables_of(pipeline: Pipeline, settings: Settings) -> Tables:
 
     by_event = ("event_date", "segment")
     by_ingest = ("ingest_date", "segment")
+    silver = table("silver", silver_schema(pipeline), by_event, REFINE_APP)
     return Tables(
         bronze=table("bronze", BRONZE_SCHEMA, ("ingest_date",), INGEST_APP),
-        silver=table("silver", silver_schema(pipeline), by_event, REFINE_APP),
+        silver=silver._replace(cluster_by=tuple(pipeline.cluster_by)),
         quarantine=table("quarantine", QUARANTINE_SCHEMA, by_ingest, REFINE_APP),
         refine_log=table("refine_log", REFINE_LOG_SCHEMA, (), REFINE_APP),
         generations=table("generations", GENERATIONS_SCHEMA, (), None),

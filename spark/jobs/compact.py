@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from tidemark.compaction import MIN_SMALL_FILES, check_retention, vacuum
+from tidemark.compaction import MIN_SMALL_FILES, compact
 from tidemark.definition.window import parse_duration
 from tidemark.errors import TidemarkError
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
-from tidemark_spark.compact import compact
+from tidemark.vacuum import check_retention, vacuum
 from tidemark_spark.fold import fold
 from tidemark_spark.job import PipelineOption, result, run_job, show
 from tidemark_spark.session import session
@@ -31,8 +31,8 @@ def main(
     folded = fold(spark, definition, settings, grace=grace_)
     columns = ["table", "dates", "rows before", "covered rows removed", "rows after", "files before", "files after"]
     show(f"folded {pipeline}", columns, [tuple(f) for f in folded])
-    done = compact(spark, definition, settings, min_files=min_files)
-    columns = ["table", "files before", "small", "their bytes", "removed", "added", "files after"]
+    done = compact(definition, settings, min_files=min_files, say=typer.echo)
+    columns = ["table", "files before", "small", "their bytes", "removed", "added", "clustered", "files after"]
     show(f"compacted {pipeline}", columns, [tuple(c) for c in done])
     cleaned = vacuum(definition, settings, kept, grace_)
     show(f"vacuumed {pipeline}", ["table", "files removed", "log files removed"], [tuple(v) for v in cleaned])

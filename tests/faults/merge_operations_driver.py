@@ -20,11 +20,11 @@ from merge_mutations import mutate
 from merge_world import World
 from pyspark.sql import SparkSession
 
+from tidemark.compaction import compact
 from tidemark.definition.measures import Dialect
 from tidemark.quality import load_suite
 from tidemark.serving import pin, serving_sql
 from tidemark_spark import fold
-from tidemark_spark.compact import compact
 from tidemark_spark.reconcile import reconcile
 from tidemark_spark.reprocess import reprocess
 from tidemark_spark.session import local_session
@@ -51,7 +51,7 @@ def _reprocess(context: Context, *, start: str, end: str, audit: bool = False) -
 
 
 def _compact(context: Context) -> None:
-    compact(context.spark, context.world.pipeline, context.world.settings, min_files=2)
+    compact(context.world.pipeline, context.world.settings, min_files=2)
 
 
 def _fold(context: Context) -> None:

@@ -1,22 +1,28 @@
-"""Whether compaction pays, and what VACUUM may remove: told by the tables' logs, without Spark."""
+"""What compaction merges, clusters and leaves alone, and what VACUUM may remove: by the tables' logs, without Spark."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from s3_server import ACCESS, SECRET, new_bucket, running_s3
 from sample_pipeline import make_pipeline
 
-from tidemark.compaction import check_retention, small_files, vacuum
+from tidemark.compaction import compact, small_files
 from tidemark.definition import Pipeline
-from tidemark.delta import OnceWriter, create_tables, open_table
+from tidemark.delta import NOTHING, OnceWriter, create_tables, open_table, seal
 from tidemark.errors import TidemarkError
 from tidemark.health import Health, health
+from tidemark.publish import StagedFile, publish_dates, staged_files
 from tidemark.settings import Settings
-from tidemark.tables import Tables, tables_of
+from tidemark.tables import INGEST_APP, SEGMENT_APP, Table, Tables, tables_of
+from tidemark.vacuum import check_retention, vacuum
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DAY = date(2026, 3, 1)
 WEEK, HOUR = timedelta(days=7), timedelta(hours=1)
 
 
@@ -37,28 +43,150 @@ def tables(pipeline: Pipeline, settings: Settings) -> Tables:
     return tables
 
 
-def put(tables: Tables, settings: Settings, batches: int) -> None:
+def put(tables: Tables, settings: Settings, batches: int, first: int = 0) -> None:
     """One file a micro-batch, a segment and a day each two of them, an hour apart."""
     writer = OnceWriter(tables.bronze, settings)
-    for n in range(batches):
+    for n in range(first, batches):
         at = NOW + n * HOUR
         row = {
             "data": b"{}",
             "ingest_batch": n,
             "segment": n // 2,
             "ingest_time": at,
-            "ingest_date": date(2026, 3, 1 + n // 2),
+            "ingest_date": date(2026, 3, 1) + timedelta(days=n // 2),
         }
-        writer.append(pa.Table.from_pylist([row], schema=tables.bronze.schema), n)
+        rows = pa.Table.from_pylist([row], schema=tables.bronze.schema)
+        stated = {INGEST_APP: n, SEGMENT_APP: n // 2}
+        writer.append_stamped(lambda _, rows=rows, stated=stated: (rows, stated), INGEST_APP, n)
+
+
+def visits(tables: Tables, batch: int, segment: int, rows: int = 1) -> pa.Table:
+    """Rows of silver of one micro-batch; of many, each with its own weight, and every shop among them."""
+    events = [
+        {
+            "id": f"{batch}-{n}",
+            "shop": f"s{n % 100:03}",
+            "weight": (n * 7_919 + batch) % 10_007 / 10_007,
+            "at": NOW + n * timedelta(milliseconds=1),
+            "sequence_number": f"{hash((batch, n)):x}",
+            "ingest_batch": batch,
+            "segment": segment,
+            "event_date": DAY,
+        }
+        for n in range(rows)
+    ]
+    return pa.Table.from_pylist(events, schema=tables.silver.schema)
+
+
+def fill_silver(pipeline: Pipeline, settings: Settings) -> Tables:
+    """Eight files of one date and one sealed segment, together larger than one file of a mebibyte."""
+    tables = tables_of(pipeline, settings)
+    create_tables(tables, settings)
+    put(tables, settings, 2)
+    seal(tables, settings)
+    silver = OnceWriter(tables.silver, settings)
+    for n in range(8):
+        silver.append(visits(tables, n, segment=0, rows=30_000), n)
+    return tables
+
+
+def stage_again(table: Table, settings: Settings) -> list[StagedFile]:
+    """Silver's rows, staged in no order and in several files, as a reprocess stages them."""
+    rows = open_table(table, settings).to_pyarrow_table().sort_by("sequence_number")
+    folder = Path(table.uri) / "staged/again/event_date=2026-03-01/segment=0"
+    folder.mkdir(parents=True)
+    for n, part in enumerate(range(0, rows.num_rows, rows.num_rows // 4)):
+        several = rows.slice(part, rows.num_rows // 4).drop_columns(["event_date", "segment"])
+        pq.write_table(several, folder / f"part-{n}.parquet")
+    return staged_files(table, "staged/again", settings)
+
+
+def rows_of(table: Table, settings: Settings) -> pa.Table:
+    rows = open_table(table, settings).to_pyarrow_table()
+    return rows.sort_by([("ingest_batch", "ascending"), ("sequence_number", "ascending")])
+
+
+def opened(table: Table, settings: Settings, **wanted: object) -> int:
+    """How many files a query with an equality must open, by the bounds that the log states."""
+    [(column, value)] = wanted.items()
+    files = pa.table(open_table(table, settings).get_add_actions(flatten=True)).to_pylist()
+    bounds = [(file.get(f"min.{column}"), file.get(f"max.{column}")) for file in files]
+    return sum(low is None or low <= value <= high for low, high in bounds)
 
 
 def test_only_partitions_with_several_small_files_are_worth_a_rewrite(tables: Tables, settings: Settings) -> None:
     put(tables, settings, 5)
     bronze = open_table(tables.bronze, settings)
-    found = small_files(bronze, tables.bronze)
+    found = small_files(bronze, tables.bronze, NOTHING, 2**20)
     assert (found.files, found.merged) == (4, 2)
-    assert found.dates == [date(2026, 3, 1), date(2026, 3, 2)]
-    assert small_files(bronze, tables.bronze, target_bytes=1).files == 0, "none is small then"
+    assert sorted(found.partitions) == [(date(2026, 3, 1),), (date(2026, 3, 2),)]
+    assert small_files(bronze, tables.bronze, NOTHING, 1).files == 0, "none is small then"
+
+
+def test_small_files_are_merged_in_sealed_segments_only(pipeline: Pipeline, tables: Tables, settings: Settings) -> None:
+    put(tables, settings, 6)
+    seal(tables, settings)  # segments 0 to 2
+    silver = OnceWriter(tables.silver, settings)
+    for n in range(12):
+        silver.append(visits(tables, n, segment=n // 4 + 1), n)
+    held = rows_of(tables.silver, settings)
+
+    done = {one.table: one for one in compact(pipeline, settings, min_files=6)}
+    assert (done["silver"].small_files, done["silver"].files_removed, done["silver"].files_after) == (8, 8, 6)
+    assert done["silver"].clustered == 0
+    assert done["bronze"].files_removed == 0, "a rewrite would rid it of three files only"
+    assert rows_of(tables.silver, settings) == held
+
+    compact(pipeline, settings, min_files=1)
+    assert rows_of(tables.bronze, settings)["ingest_batch"].to_pylist() == list(range(6))
+    assert [one.files_removed for one in compact(pipeline, settings, min_files=1)] == [0] * len(list(tables))
+
+
+def test_large_partitions_are_laid_out_along_the_curve_once(tmp_path: Path) -> None:
+    settings = Settings(lake_uri=str(tmp_path / "lake"), state_uri=str(tmp_path / "state"))
+    pipeline = make_pipeline(cluster_by=["shop", "weight"], target_file_mb=1)
+    tables = fill_silver(pipeline, settings)
+    held = rows_of(tables.silver, settings)
+    wanted = [{"shop": "s007"}, {"weight": 0.5}]
+    before = [opened(tables.silver, settings, **asked) for asked in wanted]
+    assert before == [8, 8], "each of the stream's files has rows of every shop"
+
+    silver = compact(pipeline, settings)[1]
+    assert (silver.table, silver.clustered, silver.files_removed) == ("silver", 1, 8)
+    assert silver.files_added == silver.files_after >= 4
+    assert all(opened(tables.silver, settings, **asked) < silver.files_after for asked in wanted)
+    assert rows_of(tables.silver, settings) == held
+    assert [one.clustered for one in compact(pipeline, settings)] == [0] * len(list(tables)), "it has been done"
+
+    staged = stage_again(tables.silver, settings)
+    publish_dates(tables.silver, staged, [DAY], 0, settings)
+    assert opened(tables.silver, settings, shop="s007") == 4
+    assert compact(pipeline, settings)[1].clustered == 1, "a reprocess has written the date anew"
+    assert rows_of(tables.silver, settings) == held
+
+
+def test_compaction_on_s3_loses_no_commit_of_a_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    with running_s3(tmp_path) as url:
+        options = {"AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1"}
+        lake = f"s3://{new_bucket(url)}/lake"
+        settings = Settings(lake_uri=lake, state_uri=str(tmp_path / "state"), storage_options=options)
+        tables = tables_of(pipeline, settings)
+        create_tables(tables, settings)
+        put(tables, settings, 2)
+        with ThreadPoolExecutor(1) as pool:
+            stream = pool.submit(put, tables, settings, 60, first=2)
+            compactions = 0
+            while not stream.done():
+                compactions += any(one.files_removed for one in compact(pipeline, settings, min_files=1))
+            stream.result()
+        compact(pipeline, settings, min_files=1)
+        batches = open_table(tables.bronze, settings).to_pyarrow_table(columns=["ingest_batch"])["ingest_batch"]
+    assert sorted(batches.to_pylist()) == list(range(60))
+    assert compactions > 1, "beside the stream"
 
 
 def test_vacuum_keeps_to_the_grace_period_and_to_the_lag(

@@ -96,9 +96,17 @@ def compact(
     pipeline: PipelineArgument,
     grace: Annotated[str, typer.Option(help="Speed rows younger than this are not folded.")] = "1 hour",
     retention: Annotated[str, typer.Option(help="VACUUM keeps what versions of this time hold.")] = "7 days",
+    min_files: Annotated[
+        int | None, typer.Option(help="Leave tables alone that a rewrite rids of fewer files (default: 8).", min=1)
+    ] = None,
 ) -> None:
-    """Fold the speed tables, OPTIMIZE where the streams no longer write, and VACUUM what nobody reads any more."""
-    submit("compact", ["--pipeline", pipeline, "--grace", grace, "--retention", retention])
+    """Fold the speed tables, OPTIMIZE where the streams no longer write, and VACUUM what nobody reads any more.
+
+    OPTIMIZE merges small files, and clusters large partitions of silver by the definition's cluster_by.
+    """
+    limits = ["--grace", grace, "--retention", retention]
+    limits += [] if min_files is None else ["--min-files", str(min_files)]
+    submit("compact", ["--pipeline", pipeline, *limits])
 
 
 def validate(pipeline: PipelineArgument, from_: FromOption, to: ToOption) -> None:

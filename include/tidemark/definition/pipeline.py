@@ -19,6 +19,7 @@ from tidemark.errors import DefinitionError
 _IDENTIFIER = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 _LANDING = re.compile(r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/([^/*?\[\]]+/)+$")
 _ONE_DAY = timedelta(days=1)
+_MOST_CLUSTERED = 4
 _STREAM_NAME = re.compile(r"^[a-zA-Z0-9_.-]{1,128}$")
 _CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
@@ -138,6 +139,11 @@ class Pipeline:
     """How long a record may be in bronze before refine has passed it; beyond that Airflow raises an alert."""
     max_silence: Duration | None = None
     """How long no record may come before Airflow raises an alert; None: the source may be silent for any time."""
+    cluster_by: Sequence[str] = ()
+    """Columns that queries of silver filter by, beside the event date: compaction lays the files of a large date out
+    along a Z-order curve of them, so that such queries open few."""
+    target_file_mb: int = Field(default=128, ge=1, le=4096)
+    """Size of the files that compaction aims at, in MiB."""
     landing: str | None = None
     """``s3://BUCKET/FOLDER/`` where files of events land, as lines of JSON, gzipped or not: Airflow puts them into the
     stream. None: events come by the stream alone."""
@@ -196,6 +202,7 @@ class Pipeline:
         if not self.key:
             problems.append("key names no column: say what identifies one event")
         problems += _unknown("key", self.key, schema) + _unknown("required", self.required, schema)
+        problems += _cluster_problems(self.cluster_by, schema)
         problems += _zone_problems(self.timezone)
         if len(self.streams_schedule.split()) != 5:
             problems.append(f"streams_schedule {self.streams_schedule!r} is no cron expression of five fields")
@@ -204,7 +211,7 @@ class Pipeline:
                 f"landing {self.landing!r} is no folder in S3: write s3://BUCKET/FOLDER/, without wildcards"
             )
         names = [rollup.name for rollup in self.rollups]
-        problems += [f"two rollups are called {name!r}" for name in sorted({n for n in names if names.count(n) > 1})]
+        problems += [f"two rollups are called {name!r}" for name in _twice(names)]
         for rollup in self.rollups:
             problems += _rollup_problems(rollup, schema)
         return problems
@@ -216,6 +223,21 @@ def _unknown(where: str, names: Sequence[str], schema: EventSchema) -> list[str]
         for name in names
         if name not in schema
     ]
+
+
+def _cluster_problems(names: Sequence[str], schema: EventSchema) -> list[str]:
+    problems = _unknown("cluster_by", names, schema)
+    problems += [f"cluster_by names {name!r} twice; name it once" for name in _twice(names)]
+    if len(names) > _MOST_CLUSTERED:
+        problems.append(
+            f"cluster_by names {len(names)} columns; a curve through more than {_MOST_CLUSTERED} helps none of them: "
+            "keep those that queries filter by most"
+        )
+    return problems
+
+
+def _twice(names: Sequence[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})
 
 
 def _zone_problems(name: str) -> list[str]:
@@ -234,8 +256,7 @@ def _rollup_problems(rollup: Rollup, schema: EventSchema) -> list[str]:
     if rollup.name in RESERVED_TABLES or rollup.name.startswith(("batch_", "speed_")):
         problems.append(f"{where}: is named as a table of Tidemark's own; choose another name for it")
     problems += _unknown(where, rollup.by, schema)
-    twice = sorted({name for name in rollup.by if rollup.by.count(name) > 1})
-    problems += [f"{where}: by names {name!r} twice; name it once" for name in twice]
+    problems += [f"{where}: by names {name!r} twice; name it once" for name in _twice(rollup.by)]
     if not rollup.measures:
         problems.append(f"{where}: has no measure; give it one, such as Count()")
     for name, measure in rollup.measures.items():
