@@ -35,6 +35,8 @@ class Settings(BaseSettings):
     """Folder with the Delta jars, filled once by ``tidemark jars``."""
     data_docs_dir: Path = Field(default_factory=lambda data: data["home"] / "data_docs")
     """Folder of Great Expectations' Data Docs: every validation's results as pages, from index.html on."""
+    data_docs_days: int = Field(default=30, ge=1)
+    """How long a validation's pages stay there; the table ``validations`` keeps every result."""
     pipelines_dir: Path | None = None
     """A further folder of pipeline definitions, beside those of the package."""
     kinesis_endpoint_url: str | None = None

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from tidemark.delta import open_table
 from tidemark.errors import QualityGateError
 from tidemark.quality import load_suite
+from tidemark.quality.docs import DataDocs
 from tidemark.quality.parameters import slice_parameters
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
@@ -27,7 +28,7 @@ def main(pipeline: PipelineOption, from_: FromOption, to: ToOption) -> None:
     parameters = slice_parameters(definition, snapshot, start, end, datetime.now(UTC))
     silver = session(f"{pipeline}.validate").read.format("delta").option("versionAsOf", snapshot.version())
     rows = silver.load(tables.silver.uri).where(dated(start, end))
-    checked = validate(rows, suite, definition.key, parameters, settings.data_docs_dir)
+    checked = validate(rows, suite, definition.key, parameters, DataDocs.of(settings))
     record(tables, settings, checked, start, end, "published")
     show(
         f"{pipeline} [{start}, {end}) against {definition.suite} (Data Docs: {settings.data_docs_dir}/index.html)",

@@ -24,6 +24,7 @@ from tidemark.errors import CoverageError, QualityGateError
 from tidemark.generations import Generation, current_generation
 from tidemark.publish import days_between, generation_app, mark_judged, publish_dates
 from tidemark.quality import Suite
+from tidemark.quality.docs import DataDocs
 from tidemark.quality.parameters import slice_parameters
 from tidemark.settings import Settings
 from tidemark.tables import BATCH_APP, REFINE_APP, Tables, tables_of
@@ -231,7 +232,7 @@ class _Slice:
             say("no event in the range, before or after: there is nothing to check")
             return
         parameters = slice_parameters(self._pipeline, self._silver, self._start, self._end, datetime.now(UTC))
-        rows, docs = self._rows(staged), self._settings.data_docs_dir
+        rows, docs = self._rows(staged), DataDocs.of(self._settings)
         checked = validate(rows, self._suite, self._pipeline.key, parameters, docs)
         record(self._tables, self._settings, checked, self._start, self._end, "staged slice")
         say(f"suite {self._suite.name}: {sum(c.success is True for c in checked)} of {len(checked)} expectations hold")

@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame
 
 from tidemark.errors import ExpectationError
 from tidemark.quality import Suite
+from tidemark.quality.docs import RESULTS, DataDocs
 from tidemark.quality.parameters import needed_parameters
 from tidemark.quality.suite import asked
 from tidemark.validations import Checked, sample_text
@@ -38,12 +39,12 @@ def run_suite(
     suite: Suite,
     result_format: Any,
     parameters: Mapping[str, Any] | None = None,
-    data_docs: Path | None = None,
+    data_docs: DataDocs | None = None,
 ) -> list[Any]:
     """Great Expectations' own results of the suite on the rows.
 
     ``parameters`` are the values of ``{"$PARAMETER": …}`` in the suite; expectations that need others are left out.
-    ``data_docs``: the folder whose site the results are added to, with those of all runs before.
+    ``data_docs``: the site that the results are added to, beside those of the runs that it still keeps.
     """
     import great_expectations as gx  # takes seconds to import, and only this job needs it
     from great_expectations.checkpoint.actions import UpdateDataDocsAction
@@ -54,13 +55,14 @@ def run_suite(
     time.tzset()
     stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
     sites: dict[str, Any] = {}
-    if data_docs and _can_write(data_docs):
+    if data_docs and _can_write(data_docs.folder):
+        data_docs.prune(suite.name)
         results = stores.stores[stores.validation_results_store_name]
-        results["store_backend"] = {**_files(data_docs / "results"), "filepath_suffix": ".json"}
+        results["store_backend"] = {**_files(data_docs.folder / RESULTS), "filepath_suffix": ".json"}
         sites["tidemark"] = {
             "class_name": "SiteBuilder",
             "show_how_to_buttons": False,
-            "store_backend": _files(data_docs),
+            "store_backend": _files(data_docs.folder),
             "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
         }
     config = DataContextConfig(store_backend_defaults=stores, data_docs_sites=sites, analytics_enabled=False)
@@ -97,7 +99,7 @@ def validate(
     suite: Suite,
     key: Sequence[str],
     parameters: Mapping[str, Any] | None = None,
-    data_docs: Path | None = None,
+    data_docs: DataDocs | None = None,
 ) -> list[Checked]:
     """Run every expectation of the suite on the rows; in the suite's order.
 

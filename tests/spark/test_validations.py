@@ -1,6 +1,7 @@
 """Validation by Great Expectations: what is recorded of it, in the table and in Data Docs, and what refuses a slice."""
 
-from datetime import date, datetime
+import os
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pyspark.sql import SparkSession
 from tidemark.errors import ExpectationError
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.quality import Suite
+from tidemark.quality.docs import PAGES, DataDocs
 from tidemark.quality.suite import parse_suite
 from tidemark.settings import Settings
 from tidemark.tables import tables_of
@@ -56,7 +58,8 @@ def test_results_are_told_with_samples_and_kept_in_the_table_and_in_data_docs(
         ("expect_column_values_to_be_unique", {"column": "event_id"}, "critical", {}),
     )
     parameters = {"slice_end": datetime(2026, 1, 2)}
-    checked = validate(spark.sql(ROWS), made, ["event_id"], parameters, tmp_path / "docs")
+    docs = DataDocs(tmp_path / "docs", timedelta(days=30))
+    checked = validate(spark.sql(ROWS), made, ["event_id"], parameters, docs)
     between = "expect_column_values_to_be_between(value)"
     assert [(c.expectation, c.success, c.unexpected, c.severity) for c in checked] == [
         (between, False, 2, "critical"),
@@ -72,15 +75,22 @@ def test_results_are_told_with_samples_and_kept_in_the_table_and_in_data_docs(
     assert refusal.endswith(
         '2 unexpected, such as {"event_id":"00000008","value":"8.00"} and {"event_id":"00000009","value":"9.00"}'
     )
-    pages = list((tmp_path / "docs" / "validations").rglob("*.html"))
-    assert len(pages) == 1
-    assert (tmp_path / "docs" / "index.html").exists()
+    [page] = (docs.folder / PAGES).rglob("*.html")
+    assert page.parent.name in (docs.folder / "index.html").read_text()
 
     (tmp_path / "file").touch()
     values = {"slice_end": datetime(2026, 1, 3), "expected_rows": 10.0}
-    late = validate(spark.sql(ROWS), made, ["event_id"], values, tmp_path / "file" / "docs")
+    late = validate(spark.sql(ROWS), made, ["event_id"], values, docs._replace(folder=tmp_path / "file" / "docs"))
     assert "no Data Docs are written" in caplog.text, "a verdict does not depend on them"
     assert [(c.success, c.observed) for c in late[3:5]] == [(False, "2026-01-01 21:00:00"), (True, "10")]
+
+    long_ago = (datetime.now(UTC) - timedelta(days=31)).timestamp()
+    for run in docs.folder.glob(f"*/{made.name}/*/*"):
+        os.utime(run, (long_ago, long_ago))
+    validate(spark.sql(ROWS), made, ["event_id"], values, docs)
+    [young] = (docs.folder / PAGES).rglob("*.html")
+    assert young != page
+    assert page.parent.name not in (docs.folder / "index.html").read_text(), "what is gone is not listed"
 
     make_tables(clickstream, settings)
     tables = tables_of(clickstream, settings)
