@@ -1,5 +1,6 @@
 """Spark's settings and submit commands, without Spark: shared by sessions, the CLI and the DAGs."""
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -20,6 +21,9 @@ BUNDLE_CODE, BUNDLE_ENVIRONMENT = "tidemark.zip", "environment.tar.gz"
 OUTCOME_VARIABLE = "TIDEMARK_OUTCOME_URI"
 """Environment variable with a folder, also on S3, where a job leaves what it says for who cannot hear it."""
 OUTCOME_RESULT, OUTCOME_ERROR = "result.json", "error.json"
+JAVA_OPTIONS = "spark.driver.extraJavaOptions"
+QUIET_ARCHIVE = "-Xlog:cds=off -Xlog:cds+dynamic=off"
+"""An archive that does not fit is passed over, which is not worth a word on a job's standard output."""
 _EXECUTOR_ENV = "spark.executorEnv."
 _RENAMES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 CODE_FOLDER, ENVIRONMENT_FOLDER = "tidemark", "environment"
@@ -54,7 +58,27 @@ def spark_conf(settings: Settings, master: str | None = None, deploy_mode: str =
         **_driver(settings, master, deploy_mode),
         **_executors(settings, master),
         **settings.spark_conf,
+        **(_java_options(settings) if deploy_mode == "client" else {}),
     }
+
+
+def _java_options(settings: Settings) -> dict[str, str]:
+    """The archive of classes, where there is one, before what the settings say."""
+    archive, given = class_archive(settings), settings.spark_conf.get(JAVA_OPTIONS, "")
+    if archive is None or not archive.exists() or "ArchiveClasses" in given:
+        return {}
+    return {JAVA_OPTIONS: f'"-XX:SharedArchiveFile={archive}" {QUIET_ARCHIVE} {given}'.strip()}
+
+
+def class_archive(settings: Settings) -> Path | None:
+    """Where the archive of classes is for this Java and this Spark, if there is one; None without a Java."""
+    java = _java()
+    if java is None or not java.exists():
+        return None
+    files = [java.resolve(), pyspark_folder() / "jars"]
+    stated = [f"{file} {file.stat().st_mtime_ns} {file.stat().st_size}" for file in files]
+    key = hashlib.blake2b("\n".join(stated).encode(), digest_size=8).hexdigest()
+    return settings.jars_dir.absolute() / f"classes-{key}.jsa"
 
 
 def session_conf(settings: Settings) -> dict[str, str]:
@@ -228,14 +252,19 @@ def java_executable() -> str:
     Raises:
         PreconditionError: there is none, or it is older; the message says what to install.
     """
-    home = os.environ.get("JAVA_HOME")
-    java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
+    java = _java()
     remedy = "install a JDK 17 or 21 (Debian: apt-get install openjdk-17-jdk-headless) or set JAVA_HOME"
-    if java is None or not Path(java).exists():
+    if java is None or not java.exists():
         raise PreconditionError(f"no Java found: {remedy}")
     shown = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
     first = shown.split('"')[1] if '"' in shown else ""
     major = first.split(".")[1] if first.startswith("1.") else first.split(".")[0]
     if not major.isdigit() or int(major) < 17:
         raise PreconditionError(f"{java} is Java {first or 'unknown'}, Spark needs 17 or newer: {remedy}")
-    return java
+    return str(java)
+
+
+def _java() -> Path | None:
+    home = os.environ.get("JAVA_HOME")
+    found = str(Path(home) / "bin" / "java") if home else shutil.which("java")
+    return None if found is None else Path(found)

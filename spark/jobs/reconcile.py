@@ -4,7 +4,7 @@ from tidemark.errors import DisagreementError
 from tidemark.quality import load_suite
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
-from tidemark_spark.job import FromOption, PipelineOption, ToOption, parse_range, run_job, show
+from tidemark_spark.job import FromOption, PipelineOption, ToOption, parse_range, result, run_job, show
 from tidemark_spark.reconcile import reconcile
 from tidemark_spark.session import session
 
@@ -22,6 +22,18 @@ def main(pipeline: PipelineOption, from_: FromOption, to: ToOption) -> None:
     if found.drifts:
         columns = ["rollup", "layer", "pane", "measure", "recomputed", "found", "likely cause"]
         show("drift", columns, [tuple(drift) for drift in found.drifts])
+    result(
+        {
+            "from": start,
+            "to": end,
+            "position": found.position,
+            "events": found.events,
+            "panes": found.panes,
+            "values": found.values,
+            "served_drift": found.served,
+            "speed_drift": found.speed,
+        }
+    )
     if found.served:
         raise DisagreementError(f"{found.served:,} served values of {pipeline} [{start}, {end}) drift from bronze")
 

@@ -1,11 +1,17 @@
-"""The Delta jars are resolved whatever other tools left on the machine, once."""
+"""The Delta jars are resolved once, whatever other tools left behind, and drivers start from archived classes."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-COMMAND = [str(Path(sys.executable).with_name("tidemark")), "jars"]
+from tidemark.class_archive import ensure_class_archive
+from tidemark.jars import ensure_jars
+from tidemark.settings import get_settings
+from tidemark.spark_conf import JAVA_OPTIONS, spark_conf, submit_environment
+
+COMMAND = [str(Path(sys.executable).with_name("tidemark")), "jars", "--no-archive"]
+SUBMIT = str(Path(sys.executable).with_name("spark-submit"))
 DELTA = "io/delta/delta-spark_4.2_2.13/4.4.0"
 
 
@@ -31,3 +37,20 @@ def test_half_downloaded_files_of_maven_and_ivy_do_no_harm_and_a_second_run_down
     second = subprocess.run(COMMAND, env=offline, capture_output=True, text=True, check=False, timeout=60)
     assert second.returncode == 0, second.stderr[-2000:]
     assert "Resolving" not in second.stderr
+
+
+def test_a_driver_starts_from_the_archive_of_classes(tmp_path: Path) -> None:
+    settings = get_settings()
+    ensure_jars(settings, print)
+    archive = ensure_class_archive(settings, print)  # the setup has made it
+    conf = spark_conf(settings)
+    assert f'"-XX:SharedArchiveFile={archive}"' in conf[JAVA_OPTIONS]
+    (tmp_path / "nothing.py").touch()
+    # With it or not at all: this JVM ends if the archive does not fit it.
+    command = [SUBMIT, "--conf", f"{JAVA_OPTIONS}={conf[JAVA_OPTIONS]} -Xshare:on", str(tmp_path / "nothing.py")]
+    environment = submit_environment(settings)
+    used = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=100)
+    assert used.returncode == 0, used.stdout[-2000:] + used.stderr[-2000:]
+    other = [part.replace("classes-", "no-such-") for part in command]
+    refused = subprocess.run(other, env=environment, capture_output=True, text=True, check=False, timeout=100)
+    assert refused.returncode != 0, "it does not show whether the archive is used"

@@ -10,6 +10,8 @@ import pytest
 from tidemark.errors import PreconditionError, SettingsError
 from tidemark.settings import Settings, get_settings
 from tidemark.spark_conf import (
+    JAVA_OPTIONS,
+    class_archive,
     job_path,
     job_variables,
     spark_conf,
@@ -143,3 +145,30 @@ def test_what_is_no_master_is_refused_by_name(master: str, monkeypatch: pytest.M
             get_settings()
     finally:
         get_settings.cache_clear()
+
+
+def test_drivers_of_this_machine_are_told_of_the_archive_of_classes_if_there_is_one(
+    settings: Settings, bundle: Path
+) -> None:
+    own = changed(settings, spark_conf={JAVA_OPTIONS: "-Xss4m"}, spark_bundle=str(bundle))
+    assert spark_conf(own)[JAVA_OPTIONS] == "-Xss4m"
+    archive = class_archive(settings)
+    assert archive is not None
+    archive.touch()
+    given = spark_conf(own)[JAVA_OPTIONS]
+    assert given.startswith(f'"-XX:SharedArchiveFile={archive}" ')
+    assert given.endswith(" -Xss4m"), "what the settings say comes last, and wins"
+    assert JAVA_OPTIONS in spark_conf(settings)
+    assert spark_conf(own, "yarn", "cluster")[JAVA_OPTIONS] == "-Xss4m", "that driver is on another machine"
+
+
+def test_another_java_has_another_archive(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = class_archive(settings)
+    java = tmp_path / "jdk" / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    java.touch()
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "jdk"))
+    assert class_archive(settings) != first
+    java.unlink()
+    assert class_archive(settings) is None
+    assert JAVA_OPTIONS not in spark_conf(settings)

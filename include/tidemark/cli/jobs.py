@@ -39,13 +39,18 @@ def _given(option: str, value: str | None) -> list[str]:
     return [] if value is None else [option, value]
 
 
-def jars() -> None:
-    """Resolve the Delta jars into the project's own folder (once)."""
+def jars(
+    archive: Annotated[bool, typer.Option(help="Archive the classes, for faster starts: 200 MB.")] = True,
+) -> None:
+    """Resolve the Delta jars into the project's own folder, and archive the classes that Spark loads (once)."""
+    from tidemark.class_archive import ensure_class_archive
     from tidemark.jars import ensure_jars
 
-    console = Console(stderr=True)
-    found = ensure_jars(get_settings(), console.print)
-    console.print(f"{len(found)} Delta jars in {get_settings().jars_dir}")
+    console, settings = Console(stderr=True), get_settings()
+    found = ensure_jars(settings, console.print)
+    console.print(f"{len(found)} Delta jars in {settings.jars_dir}")
+    if archive and (made := ensure_class_archive(settings, console.print)):
+        console.print(f"{made.stat().st_size / 2**20:,.0f} MB of classes in {made}")
 
 
 def stream(
