@@ -25,7 +25,7 @@ stack: .env ## Bring the stack up with docker compose, and wait until all of it 
 .env: .env.example
 	@if [ -e $@ ]; then echo "$@ is older than $<: see what is new there, then touch $@" >&2; else umask 077; scripts/env.sh <$< >$@; fi
 
-stack-test: $(STAMP) .env ## Hurt a stack of its own in every way, and prove that nothing is lost (an hour; needs docker compose)
+stack-test: $(STAMP) .env ## Hurt a stack of its own in every way, and prove that nothing is lost (half an hour; needs docker compose)
 	@$(BIN)/pytest tests/stack $(ARGS)
 
 test: $(STAMP) ## Run all tests, two files at a time (ARGS="-k name" chooses)
