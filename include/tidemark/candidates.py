@@ -24,6 +24,9 @@ class Interval(NamedTuple):
     high: int
 
 
+EVERYTHING = Interval(0, 2**62)
+
+
 def batches_of_dates(silver: DeltaTable, start: date, end: date, segment: int) -> list[Interval]:
     """The ingest_batches of silver's rows with an event date in ``[start, end)``, through a segment."""
     files = files_of(silver)
@@ -77,4 +80,5 @@ def condition(intervals: Sequence[Interval]) -> str:
 
 
 def _intervals(low: list[Any], high: list[Any]) -> list[Interval]:
-    return [Interval(a, b) for a, b in zip(low, high, strict=True) if a is not None and b is not None]
+    # A file whose bounds the log does not state may hold any.
+    return [EVERYTHING if a is None or b is None else Interval(a, b) for a, b in zip(low, high, strict=True)]

@@ -1,28 +1,34 @@
 """Compaction: OPTIMIZE of what the streams no longer write to, where the tables' own logs say that it pays.
 
-By delta-rs, so that its commits are put-if-absent wherever the others are, S3 included (ADR 0010).
+By delta-rs, so that its commits are put-if-absent wherever the others are, S3 included (ADR 10).
 """
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, NamedTuple
 
-from deltalake import DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError, DeltaError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from tidemark.definition import Pipeline
-from tidemark.delta import files_of, open_table, position, transactions
+from tidemark.delta import files_of, mark, open_table, position, retry_conflicts, segment_before
 from tidemark.publish import clustered_app
 from tidemark.settings import Settings
-from tidemark.tables import SEALED_APP, Table, tables_of
+from tidemark.tables import REFINE_APP, SEALED_APP, Table, tables_of
 
 MIN_SMALL_FILES = 8
 """Small files that a table must be rid of for a rewrite to pay."""
 _MIB = 2**20
 _SMALL = 0.75
 """A file is small below this share of the size that is aimed at."""
-_SPILL_BYTES = 2**30
+_COMMIT_SECONDS = 1
+"""Files that were merged are committed so often: a commit that loses, loses no more than that work."""
+_SORT_BYTES = max(256, 64 * (os.cpu_count() or 1)) * _MIB
+"""Memory of a sort before it spills; delta-rs shares it between as many tasks as there are cores."""
 
 _again = retry(
     retry=retry_if_exception_type(CommitFailedError),
@@ -30,18 +36,22 @@ _again = retry(
     wait=wait_random_exponential(multiplier=0.2, max=5.0),
     reraise=True,
 )
-"""A reprocess or a folding may replace files that OPTIMIZE is about to: it begins again, with those that are left."""
+"""delta-rs takes OPTIMIZE to have read the whole table: a commit that removes any file of it, such as a reprocess of
+another date, makes it begin again, with what is left to do."""
+
+Partition = tuple[object, ...]
+"""Values of a table's partition columns."""
 
 
 class Smalls(NamedTuple):
-    """The small files of a table that OPTIMIZE would merge: of partitions that hold at least two."""
+    """The small files of a table that OPTIMIZE could merge: of partitions that hold at least two."""
 
     files: int
     size_bytes: int
-    partitions: list[tuple[object, ...]]
-    """Where they are, as values of the table's partition columns."""
+    partitions: list[Partition]
+    """Where they are."""
     merged: int
-    """Files that would be gone afterwards, at most."""
+    """Files that would be gone afterwards, at most: only neighbours in the log are merged."""
 
 
 class Large(NamedTuple):
@@ -51,18 +61,23 @@ class Large(NamedTuple):
     segment: int
 
 
-class Compacted(NamedTuple):
+@dataclass
+class Compacted:
     """What OPTIMIZE did to one table, or why it was left alone: it has few small files, and nothing to cluster."""
 
     table: str
     files_before: int
     small_files: int
     small_bytes: int
-    files_removed: int
-    files_added: int
-    clustered: int
+    files_removed: int = 0
+    files_added: int = 0
+    clustered: int = 0
     """Partitions that were laid out along the curve of the definition's ``cluster_by``."""
-    files_after: int
+    files_after: int = 0
+    left: str = ""
+    """Why some of it was left to the next time."""
+    failed: bool = False
+    """Whether that is no other commit's doing."""
 
 
 def compact(
@@ -74,48 +89,42 @@ def compact(
 ) -> list[Compacted]:
     """Merge the small files of each table that it rids of at least ``min_files``, and cluster large partitions once.
 
-    Rows stay as they are. Only partitions with several small files are read, and only in
-    sealed segments of tables by segment. Bronze is append-only and has one writer, and appends never conflict with
-    OPTIMIZE. One row a table, also for those that were left alone.
-
-    Raises:
-        CommitFailedError: other commits replaced the same files five times over; what is merged by then stays.
+    Rows stay as they are. Only partitions with several small files are read, and only segments of tables by segment
+    that are sealed and that refine has passed. Appends never conflict with OPTIMIZE; what other commits keep it from,
+    five times over, is left to the next time, as is what fails. One row a table, also for those that were left alone.
     """
     tables = tables_of(pipeline, settings)
-    sealed = position(open_table(tables.bronze, settings), SEALED_APP)
+    bronze, silver = open_table(tables.bronze, settings), open_table(tables.silver, settings)
+    log = files_of(bronze)
+    waiting = pc.greater(log["max.ingest_batch"], position(silver, REFINE_APP))
+    ended = min(position(bronze, SEALED_APP), segment_before(log, waiting))
     target = pipeline.target_file_mb * _MIB
     done = []
     for table in tables:
         snapshot = open_table(table, settings)
-        before = len(snapshot.file_uris())
-        removed, added = 0, 0
-        large = large_partitions(snapshot, table, sealed, target)
-        for number, partition in enumerate(large, 1):
-            metrics = _cluster(table, partition, settings, target)
-            say(f"{table.name}: clustered {partition.day}, {number} of {len(large)}")
-            removed, added = removed + metrics["numFilesRemoved"], added + metrics["numFilesAdded"]
-        found = small_files(snapshot, table, sealed, target, without=large)
-        if found.merged >= min_files:
-            metrics = _merge(table, found, settings, target)
-            say(f"{table.name}: merged {found.files:,} small files of {len(found.partitions):,} partitions")
-            removed, added = removed + metrics["numFilesRemoved"], added + metrics["numFilesAdded"]
-        after = len(open_table(table, settings).file_uris())
-        done.append(Compacted(table.name, before, found.files, found.size_bytes, removed, added, len(large), after))
+        found = small_files(snapshot, table, ended, target)
+        row = Compacted(table.name, len(snapshot.file_uris()), found.files, found.size_bytes)
+        try:
+            for metrics in _optimize(table, settings, ended, target, min_files):
+                row.files_removed += metrics["numFilesRemoved"]
+                row.files_added += metrics["numFilesAdded"]
+                row.clustered += metrics["plannerStrategy"] == "zOrder"
+                say(f"{table.name}: {row.files_removed:,} files became {row.files_added:,}")
+        except CommitFailedError as error:
+            row.left = f"other commits came first five times: {error}"
+        except DeltaError as error:
+            row.left, row.failed = str(error), True
+        row.files_after = len(open_table(table, settings).file_uris())
+        done.append(row)
     return done
 
 
-def small_files(
-    snapshot: DeltaTable, table: Table, sealed: int, target_bytes: int, without: Iterable[Large] = ()
-) -> Smalls:
-    """The small files that OPTIMIZE could merge; of a table by segment, those of segments through ``sealed``.
-
-    ``without``: leave out these partitions.
-    """
-    left_out = {tuple(partition) for partition in without}
+def small_files(snapshot: DeltaTable, table: Table, ended: int, target_bytes: int) -> Smalls:
+    """The small files that OPTIMIZE could merge; of a table by segment, those of segments through ``ended``."""
     partitions = {
         where: [size for size in sizes if size < _SMALL * target_bytes]
-        for where, sizes in _sizes(snapshot, table, sealed).items()
-        if where not in left_out
+        for where, sizes in _sizes(snapshot, table, ended).items()
+        if not _is_clustered(snapshot, table, where, sizes, target_bytes)
     }
     many = {where: sizes for where, sizes in partitions.items() if len(sizes) > 1}
     files, size = sum(map(len, many.values())), sum(map(sum, many.values()))
@@ -123,48 +132,72 @@ def small_files(
     return Smalls(files, size, list(many), files - after)
 
 
-def large_partitions(snapshot: DeltaTable, table: Table, sealed: int, target_bytes: int) -> list[Large]:
-    """The partitions that it pays to cluster: too large for one file, and not clustered since they were sealed.
+def large_partitions(snapshot: DeltaTable, table: Table, ended: int, target_bytes: int) -> list[Large]:
+    """The partitions that it pays to cluster: too large for one file, and not clustered since they were complete.
 
-    Rows come to a sealed segment by a reprocess only, so each of its partitions is clustered once. In order of
-    segments; none of a table without ``cluster_by``.
+    Rows come to a segment that refine has passed by a reprocess only, so each of its partitions is clustered once. In
+    order of segments; none of a table without ``cluster_by``.
     """
     if not table.cluster_by:
         return []
     found = []
-    for where, sizes in _sizes(snapshot, table, sealed).items():
+    for where, sizes in _sizes(snapshot, table, ended).items():
         day, segment = where
-        assert isinstance(day, date)
-        assert isinstance(segment, int)
+        if not (isinstance(day, date) and isinstance(segment, int)):
+            continue
         if len(sizes) > 1 and sum(sizes) > target_bytes and segment > position(snapshot, clustered_app(day)):
             found.append(Large(day, segment))
     return sorted(found, key=lambda partition: partition.segment)
 
 
-def _sizes(snapshot: DeltaTable, table: Table, sealed: int) -> dict[tuple[object, ...], list[int]]:
-    """By partition, the bytes of each of its files; of sealed segments only."""
+def _is_clustered(snapshot: DeltaTable, table: Table, where: Partition, sizes: list[int], target_bytes: int) -> bool:
+    if not table.cluster_by or sum(sizes) <= target_bytes:
+        return False
+    day, segment = where
+    return isinstance(day, date) and isinstance(segment, int) and segment <= position(snapshot, clustered_app(day))
+
+
+def _sizes(snapshot: DeltaTable, table: Table, ended: int) -> dict[Partition, list[int]]:
+    """By partition, the bytes of each of its files; of a table by segment, of segments through ``ended``."""
     by_segment = "segment" in table.partition_by
-    partitions: dict[tuple[object, ...], list[int]] = {}
+    partitions: dict[Partition, list[int]] = {}
     for file in files_of(snapshot).to_pylist():
-        if not by_segment or file["partition.segment"] <= sealed:
+        if not by_segment or file["partition.segment"] <= ended:
             where = tuple(file[f"partition.{name}"] for name in table.partition_by)
             partitions.setdefault(where, []).append(file["size_bytes"])
     return partitions
 
 
+def _optimize(
+    table: Table, settings: Settings, ended: int, target_bytes: int, min_files: int
+) -> Iterator[dict[str, Any]]:
+    """Cluster and merge; yields what each OPTIMIZE did."""
+    snapshot = open_table(table, settings)
+    for partition in large_partitions(snapshot, table, ended, target_bytes):
+        yield _cluster(table, partition, settings, target_bytes)
+        # A commit of its own, as delta-rs' OPTIMIZE carries no transactions: who dies in between clusters once more.
+        _mark_clustered(table, partition, settings)
+    found = small_files(open_table(table, settings), table, ended, target_bytes)
+    if found.merged >= min_files:
+        yield _merge(table, found, settings, target_bytes)
+
+
 @_again
 def _cluster(table: Table, partition: Large, settings: Settings, target_bytes: int) -> dict[str, Any]:
     snapshot = open_table(table, settings)
-    metrics = snapshot.optimize.z_order(
-        table.cluster_by,
+    held = {field.name for field in snapshot.schema().fields}
+    return snapshot.optimize.z_order(
+        [name for name in table.cluster_by if name in held],  # the table gains columns when the streams next start
         partition_filters=[("event_date", "=", str(partition.day)), ("segment", "=", str(partition.segment))],
         target_size=target_bytes,
-        max_spill_size=_SPILL_BYTES,
+        max_concurrent_tasks=1,
+        max_spill_size=_SORT_BYTES,
     )
-    # A commit of its own, as delta-rs' OPTIMIZE carries no transactions: who dies in between clusters once more.
-    marked = transactions({clustered_app(partition.day): partition.segment})
-    write_deltalake(snapshot, table.schema.empty_table(), mode="append", commit_properties=marked)
-    return metrics
+
+
+@retry_conflicts
+def _mark_clustered(table: Table, partition: Large, settings: Settings) -> None:
+    mark(open_table(table, settings), {clustered_app(partition.day): partition.segment})
 
 
 @_again
@@ -174,5 +207,9 @@ def _merge(table: Table, found: Smalls, settings: Settings, target_bytes: int) -
         for at, name in enumerate(table.partition_by)
     ]
     return open_table(table, settings).optimize.compact(
-        partition_filters=filters or None, target_size=target_bytes, max_spill_size=_SPILL_BYTES
+        partition_filters=filters or None,
+        target_size=target_bytes,
+        max_concurrent_tasks=1,
+        max_spill_size=_SORT_BYTES,
+        min_commit_interval=_COMMIT_SECONDS,
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -24,6 +25,10 @@ NOTHING = -1
 EVOLVED = "tidemark.evolved"
 """Table property: columns were added since the table was made, so older files lack some."""
 
+_INDEXED_COLUMNS = 32
+"""Columns of which Delta's log has statistics unless a table says otherwise: the first."""
+_ALL_INDEXED = {"delta.dataSkippingNumIndexedCols": "-1"}
+"""For wider tables: the coordinate stands behind the definition's columns, and its bounds are asked for."""
 _CONFIGURATION = {"delta.checkpointInterval": "50", "delta.logRetentionDuration": "interval 7 days"}
 
 retry_conflicts = retry(
@@ -54,6 +59,8 @@ def create_tables(tables: Tables, settings: Settings) -> None:
         if gained := _gained(table, snapshot):
             snapshot.alter.add_columns(gained)
             snapshot.alter.set_table_properties({EVOLVED: "true"}, raise_if_not_exists=False)
+        if _is_wide(table) and not _ALL_INDEXED.items() <= snapshot.metadata().configuration.items():
+            snapshot.alter.set_table_properties(_ALL_INDEXED)
     for table in tables:
         if table.name in found:
             continue
@@ -62,13 +69,17 @@ def create_tables(tables: Tables, settings: Settings) -> None:
             table.schema,
             mode="ignore",  # another process may be faster
             partition_by=list(table.partition_by),
-            configuration=_CONFIGURATION,
+            configuration={**_CONFIGURATION, **(_ALL_INDEXED if _is_wide(table) else {})},
             storage_options=settings.storage_options or None,
         )
 
 
 def _exists(table: Table, settings: Settings) -> bool:
     return DeltaTable.is_deltatable(table.uri, settings.storage_options or None)
+
+
+def _is_wide(table: Table) -> bool:
+    return len(table.schema) > _INDEXED_COLUMNS
 
 
 def _fields(schema: Schema) -> dict[str, Field]:
@@ -145,6 +156,20 @@ def transactions(versions: Mapping[str, int]) -> CommitProperties:
     return CommitProperties(app_transactions=[Transaction(app, version) for app, version in versions.items()])
 
 
+def mark(snapshot: DeltaTable, versions: Mapping[str, int]) -> None:
+    """Set transaction identifiers by a commit without rows, whichever columns table and definition have."""
+    snapshot.create_write_transaction(
+        [], "append", snapshot.schema(), snapshot.metadata().partition_columns, commit_properties=transactions(versions)
+    )
+
+
+def segment_before(log: pa.Table, unfinished: pa.ChunkedArray) -> int:
+    """The highest segment without a row in the chosen ones of bronze's files (``files_of``) and before all of them."""
+    first, newest = pc.min(log.filter(unfinished)["min.segment"]).as_py(), pc.max(log["max.segment"]).as_py()
+    ended = newest if first is None else first - 1
+    return NOTHING if ended is None else int(ended)
+
+
 class OnceWriter:
     """Appends to one table so that each position is committed at most once, by one writer at a time.
 
@@ -216,10 +241,5 @@ def seal(tables: Tables, settings: Settings, *, leave_out: bool = False) -> Seal
     segment = max(sealed, newest) + (1 if leave_out else 0)
     if segment <= sealed or through == NOTHING:
         return Sealed(sealed, through)
-    write_deltalake(
-        bronze,
-        tables.bronze.schema.empty_table(),
-        mode="append",
-        commit_properties=transactions({INGEST_APP: through, SEALED_APP: segment}),
-    )
+    mark(bronze, {INGEST_APP: through, SEALED_APP: segment})
     return Sealed(segment, through)

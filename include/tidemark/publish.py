@@ -15,11 +15,11 @@ from typing import Any
 
 import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction
 
-from tidemark.delta import NOTHING, files_of, open_table, position, retry_conflicts, transactions
+from tidemark.delta import NOTHING, files_of, mark, open_table, position, retry_conflicts, transactions
 from tidemark.errors import CoverageError
 from tidemark.settings import Settings
 from tidemark.tables import Table
@@ -150,7 +150,7 @@ def mark_judged(silver: Table, days: Iterable[date], generation: int, settings: 
     snapshot = open_table(silver, settings)
     marks = {app: generation for day in days if position(snapshot, app := generation_app(day)) < generation}
     if marks:
-        write_deltalake(snapshot, silver.schema.empty_table(), mode="append", commit_properties=transactions(marks))
+        mark(snapshot, marks)
 
 
 @retry_conflicts
@@ -164,12 +164,7 @@ def claim_folding(table: Table, covered: Mapping[date, int], folded: Mapping[dat
     if any(coverage(snapshot, day) != segment for day, segment in covered.items()):
         return False
     marks = {folded_app(day): max(segment, position(snapshot, folded_app(day))) for day, segment in folded.items()}
-    write_deltalake(
-        snapshot,
-        table.schema.empty_table(),
-        mode="append",
-        commit_properties=transactions({**marks, **_next_change(snapshot)}),
-    )
+    mark(snapshot, {**marks, **_next_change(snapshot)})
     return True
 
 

@@ -21,9 +21,11 @@ BUNDLE_CODE, BUNDLE_ENVIRONMENT = "tidemark.zip", "environment.tar.gz"
 OUTCOME_VARIABLE = "TIDEMARK_OUTCOME_URI"
 """Environment variable with a folder, also on S3, where a job leaves what it says for who cannot hear it."""
 OUTCOME_RESULT, OUTCOME_ERROR = "result.json", "error.json"
-JAVA_OPTIONS = "spark.driver.extraJavaOptions"
+JAVA_OPTIONS = "spark.driver.defaultJavaOptions"
 QUIET_ARCHIVE = "-Xlog:cds=off -Xlog:cds+dynamic=off"
 """An archive that does not fit is passed over, which is not worth a word on a job's standard output."""
+_JAVA_REMEDY = "install a JDK 17 or 21 (Debian: apt-get install openjdk-17-jdk-headless) or set JAVA_HOME"
+NO_JAVA = f"no Java found: {_JAVA_REMEDY}"
 _EXECUTOR_ENV = "spark.executorEnv."
 _RENAMES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 CODE_FOLDER, ENVIRONMENT_FOLDER = "tidemark", "environment"
@@ -63,22 +65,48 @@ def spark_conf(settings: Settings, master: str | None = None, deploy_mode: str =
 
 
 def _java_options(settings: Settings) -> dict[str, str]:
-    """The archive of classes, where there is one, before what the settings say."""
+    """The archive of classes, where there is one, before what the settings say.
+
+    In the options that Spark puts before a driver's own, which may stand in a spark-defaults.conf.
+    """
     archive, given = class_archive(settings), settings.spark_conf.get(JAVA_OPTIONS, "")
-    if archive is None or not archive.exists() or "ArchiveClasses" in given:
+    if archive is None or ":" in str(archive):  # the JVM would take it for two
         return {}
     return {JAVA_OPTIONS: f'"-XX:SharedArchiveFile={archive}" {QUIET_ARCHIVE} {given}'.strip()}
 
 
 def class_archive(settings: Settings) -> Path | None:
-    """Where the archive of classes is for this Java and this Spark, if there is one; None without a Java."""
+    """The archive of classes for this Java and this Spark, if there is one, and it is whole."""
+    installed = _installed_name()
+    for found in settings.jars_dir.absolute().glob(f"{installed}-*.jsa") if installed else ():
+        if found.stem.rpartition("-")[2] == str(found.stat().st_size):
+            return found
+    return None
+
+
+def class_archive_name(size: int) -> tuple[str, str]:
+    """The name of an archive of so many bytes, and the pattern of those that it replaces: of the same places, older.
+
+    Raises:
+        PreconditionError: there is no Java.
+    """
+    installed = _installed_name()
+    if installed is None:
+        raise PreconditionError(NO_JAVA)
+    return f"{installed}-{size}.jsa", f"{installed.rpartition('-')[0]}-*.jsa"
+
+
+def _installed_name() -> str | None:
+    """A name for where Java and Spark are, and one for their state there; None without a Java."""
     java = _java()
     if java is None or not java.exists():
         return None
     files = [java.resolve(), pyspark_folder() / "jars"]
-    stated = [f"{file} {file.stat().st_mtime_ns} {file.stat().st_size}" for file in files]
-    key = hashlib.blake2b("\n".join(stated).encode(), digest_size=8).hexdigest()
-    return settings.jars_dir.absolute() / f"classes-{key}.jsa"
+    states = [f"{file.stat().st_mtime_ns} {file.stat().st_size}" for file in files]
+    places, state = (
+        hashlib.blake2b("\n".join(map(str, parts)).encode(), digest_size=6).hexdigest() for parts in (files, states)
+    )
+    return f"classes-{places}-{state}"
 
 
 def session_conf(settings: Settings) -> dict[str, str]:
@@ -253,14 +281,13 @@ def java_executable() -> str:
         PreconditionError: there is none, or it is older; the message says what to install.
     """
     java = _java()
-    remedy = "install a JDK 17 or 21 (Debian: apt-get install openjdk-17-jdk-headless) or set JAVA_HOME"
     if java is None or not java.exists():
-        raise PreconditionError(f"no Java found: {remedy}")
+        raise PreconditionError(NO_JAVA)
     shown = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
     first = shown.split('"')[1] if '"' in shown else ""
     major = first.split(".")[1] if first.startswith("1.") else first.split(".")[0]
     if not major.isdigit() or int(major) < 17:
-        raise PreconditionError(f"{java} is Java {first or 'unknown'}, Spark needs 17 or newer: {remedy}")
+        raise PreconditionError(f"{java} is Java {first or 'unknown'}, Spark needs 17 or newer: {_JAVA_REMEDY}")
     return str(java)
 
 

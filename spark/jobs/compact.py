@@ -1,5 +1,6 @@
 """spark-submit entry: folds, compacts and vacuums the tables of a pipeline, each where it pays."""
 
+from dataclasses import asdict, astuple
 from datetime import timedelta
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from tidemark.compaction import MIN_SMALL_FILES, compact
 from tidemark.definition.window import parse_duration
-from tidemark.errors import TidemarkError
+from tidemark.errors import JobError, TidemarkError
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
 from tidemark.vacuum import check_retention, vacuum
@@ -32,18 +33,20 @@ def main(
     columns = ["table", "dates", "rows before", "covered rows removed", "rows after", "files before", "files after"]
     show(f"folded {pipeline}", columns, [tuple(f) for f in folded])
     done = compact(definition, settings, min_files=min_files, say=typer.echo)
-    columns = ["table", "files before", "small", "their bytes", "removed", "added", "clustered", "files after"]
-    show(f"compacted {pipeline}", columns, [tuple(c) for c in done])
+    columns = ["table", "files before", "small", "their bytes", "removed", "added", "clustered", "files after", "left"]
+    show(f"compacted {pipeline}", columns, [astuple(c)[: len(columns)] for c in done])
     cleaned = vacuum(definition, settings, kept, grace_)
     show(f"vacuumed {pipeline}", ["table", "files removed", "log files removed"], [tuple(v) for v in cleaned])
     result(
         {
             "folded": {f.table: f._asdict() for f in folded},
-            "compacted": {c.table: c._asdict() for c in done if c.files_removed},
+            "compacted": {c.table: asdict(c) for c in done if c.files_removed},
             "left_alone": {c.table: c.small_files for c in done if not c.files_removed},
             "vacuumed": {v.table: v._asdict() for v in cleaned},
         }
     )
+    if failed := [f"{c.table}: {c.left}" for c in done if c.failed]:
+        raise JobError(f"OPTIMIZE of {pipeline} failed, all else was done: {'; '.join(failed)}")
 
 
 def parse_span(option: str, text: str) -> timedelta:

@@ -22,7 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from tidemark.definition import Pipeline, Rollup
-from tidemark.delta import NOTHING, files_of, open_table, position
+from tidemark.delta import NOTHING, files_of, open_table, position, segment_before
 from tidemark.publish import claim_folding, coverage, removed_app, replace_files
 from tidemark.settings import Settings
 from tidemark.tables import REFINE_APP, SEALED_APP, tables_of
@@ -87,15 +87,8 @@ def foldable_through(sealed: int, log: pa.Table, refined: int, before: datetime)
 
     ``log``: bronze's files.
     """
-    young = log.filter(
-        pc.or_(
-            pc.greater_equal(log["max.ingest_time"], pa.scalar(before)),
-            pc.greater(log["max.ingest_batch"], refined),
-        )
-    )
-    first, newest = pc.min(young["min.segment"]).as_py(), pc.max(log["max.segment"]).as_py()
-    ended = newest if first is None else first - 1
-    return min(sealed, NOTHING if ended is None else int(ended))
+    young = pc.greater_equal(log["max.ingest_time"], pa.scalar(before))
+    return min(sealed, segment_before(log, pc.or_(young, pc.greater(log["max.ingest_batch"], refined))))
 
 
 def _fold(

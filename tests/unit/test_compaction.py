@@ -8,15 +8,19 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasketches import kll_doubles_sketch
+from deltalake import write_deltalake
 from s3_server import ACCESS, SECRET, new_bucket, running_s3
-from sample_pipeline import make_pipeline
+from sample_pipeline import make_pipeline, make_rollup
 
+from tidemark.candidates import EVERYTHING, Interval, batches_of_dates
 from tidemark.compaction import compact, small_files
-from tidemark.definition import Pipeline
-from tidemark.delta import NOTHING, OnceWriter, create_tables, open_table, seal
+from tidemark.definition import Count, Pipeline, Quantile, Window
+from tidemark.delta import NOTHING, OnceWriter, create_tables, open_table, position, seal, transactions
 from tidemark.errors import TidemarkError
 from tidemark.health import Health, health
-from tidemark.publish import StagedFile, publish_dates, staged_files
+from tidemark.publish import StagedFile, covered_app, generation_app, mark_judged, publish_dates, staged_files
+from tidemark.serving import answer, pin
 from tidemark.settings import Settings
 from tidemark.tables import INGEST_APP, SEGMENT_APP, Table, Tables, tables_of
 from tidemark.vacuum import check_retention, vacuum
@@ -163,6 +167,85 @@ def test_large_partitions_are_laid_out_along_the_curve_once(tmp_path: Path) -> N
     assert opened(tables.silver, settings, shop="s007") == 4
     assert compact(pipeline, settings)[1].clustered == 1, "a reprocess has written the date anew"
     assert rows_of(tables.silver, settings) == held
+
+
+def test_a_table_with_other_columns_than_the_definition_is_clustered_too(tmp_path: Path) -> None:
+    settings = Settings(lake_uri=str(tmp_path / "lake"), state_uri=str(tmp_path / "state"))
+    fill_silver(make_pipeline(), settings)
+    changed = make_pipeline(
+        schema="id STRING, shop STRING, amount DECIMAL(12,2), weight DOUBLE, at TIMESTAMP, city STRING",
+        cluster_by=["city", "shop"],
+        target_file_mb=1,
+    )
+    silver = compact(changed, settings)[1]  # the streams have not started with it yet
+    assert (silver.clustered, silver.left) == (1, "")
+    assert compact(changed, settings)[1].clustered == 0
+    tables = tables_of(changed, settings)
+    mark_judged(tables.silver, [DAY], 1, settings)
+    assert position(open_table(tables.silver, settings), generation_app(DAY)) == 1
+
+
+def test_what_fails_is_told_and_the_other_tables_are_compacted(
+    pipeline: Pipeline, tables: Tables, settings: Settings
+) -> None:
+    put(tables, settings, 6)
+    seal(tables, settings)
+    silver = OnceWriter(tables.silver, settings)
+    for n in range(4):
+        silver.append(visits(tables, n, segment=0), n)
+    lost = Path(tables.bronze.uri, open_table(tables.bronze, settings).file_uris()[0])
+    lost.unlink()
+    done = {one.table: one for one in compact(pipeline, settings, min_files=1)}
+    assert done["bronze"].failed
+    assert lost.name in done["bronze"].left
+    assert done["silver"].files_removed == 4
+
+
+def test_a_finished_value_that_a_file_lacks_is_still_merged_after_compaction(settings: Settings) -> None:
+    def measured(rank: float) -> Pipeline:
+        measures = {"visits": Count(), "weight": Quantile("weight", rank)}
+        return make_pipeline(rollups=[make_rollup(window=Window("5 minutes"), measures=measures)])
+
+    sketch = kll_doubles_sketch(200)
+    for n in range(100):
+        sketch.update(float(n))
+    old, new = measured(0.5), measured(0.9)
+    batch = tables_of(old, settings).batch["visits"]
+    create_tables(tables_of(old, settings), settings)
+    for shop in ("a", "b"):
+        row = {
+            "shop": shop, "pane_start": NOW, "visits__count": 100, "weight__kll": sketch.serialize(),
+            "weight__q0_5": 49.0, "max_event_time": NOW, "max_arrival_time": NOW, "ingest_batch": 0,
+            "covered_segment": 0, "event_date": DAY,
+        }  # fmt: skip
+        rows = pa.Table.from_pylist([row], schema=batch.schema)
+        write_deltalake(
+            open_table(batch, settings), rows, mode="append", commit_properties=transactions({covered_app(DAY): 0})
+        )
+    create_tables(tables_of(new, settings), settings)
+    before = answer(pin(new, new.rollups[0], settings))["weight"].to_pylist()
+    assert all(weight == pytest.approx(89, abs=2) for weight in before)
+    assert {one.table: one.files_removed for one in compact(new, settings, min_files=1)}["batch_visits"] == 2
+    assert answer(pin(new, new.rollups[0], settings))["weight"].to_pylist() == before
+
+
+def test_the_log_of_a_wide_table_states_where_a_dates_events_are(settings: Settings) -> None:
+    many = ", ".join(f"c{n} INT" for n in range(40))
+    wide = make_pipeline(schema=f"id STRING, shop STRING, amount DECIMAL(12,2), at TIMESTAMP, {many}")
+    tables = tables_of(wide, settings)
+    create_tables(tables, settings)
+    row = {"id": "1", "at": NOW, "ingest_batch": 7, "segment": 0, "event_date": DAY}
+    rows = pa.Table.from_pylist([row], schema=tables.silver.schema)
+    OnceWriter(tables.silver, settings).append(rows, 7)
+    end = DAY + timedelta(days=1)
+    assert batches_of_dates(open_table(tables.silver, settings), DAY, end, 0) == [Interval(7, 7)]
+
+    # As tables were made before: what their log does not state may be anywhere.
+    open_table(tables.silver, settings).alter.set_table_properties({"delta.dataSkippingNumIndexedCols": "32"})
+    OnceWriter(tables.silver, settings).append(rows, 8)
+    assert batches_of_dates(open_table(tables.silver, settings), DAY, end, 0) == [EVERYTHING]
+    create_tables(tables, settings)
+    assert open_table(tables.silver, settings).metadata().configuration["delta.dataSkippingNumIndexedCols"] == "-1"
 
 
 def test_compaction_on_s3_loses_no_commit_of_a_stream(

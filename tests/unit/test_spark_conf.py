@@ -12,6 +12,7 @@ from tidemark.settings import Settings, get_settings
 from tidemark.spark_conf import (
     JAVA_OPTIONS,
     class_archive,
+    class_archive_name,
     job_path,
     job_variables,
     spark_conf,
@@ -152,9 +153,10 @@ def test_drivers_of_this_machine_are_told_of_the_archive_of_classes_if_there_is_
 ) -> None:
     own = changed(settings, spark_conf={JAVA_OPTIONS: "-Xss4m"}, spark_bundle=str(bundle))
     assert spark_conf(own)[JAVA_OPTIONS] == "-Xss4m"
-    archive = class_archive(settings)
-    assert archive is not None
-    archive.touch()
+    archive = settings.jars_dir / class_archive_name(4)[0]
+    archive.write_bytes(b"cut")
+    assert spark_conf(own)[JAVA_OPTIONS] == "-Xss4m", "a JVM would die of it"
+    archive.write_bytes(b"cds\n")
     given = spark_conf(own)[JAVA_OPTIONS]
     assert given.startswith(f'"-XX:SharedArchiveFile={archive}" ')
     assert given.endswith(" -Xss4m"), "what the settings say comes last, and wins"
@@ -163,12 +165,17 @@ def test_drivers_of_this_machine_are_told_of_the_archive_of_classes_if_there_is_
 
 
 def test_another_java_has_another_archive(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = class_archive(settings)
+    archive = settings.jars_dir / class_archive_name(4)[0]
+    archive.write_bytes(b"cds\n")
+    assert class_archive(settings) == archive
     java = tmp_path / "jdk" / "bin" / "java"
     java.parent.mkdir(parents=True)
     java.touch()
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "jdk"))
-    assert class_archive(settings) != first
-    java.unlink()
     assert class_archive(settings) is None
     assert JAVA_OPTIONS not in spark_conf(settings)
+    own, replaced = class_archive_name(4)
+    assert not archive.match(replaced), "each Java keeps its own"
+    java.write_text("another version")
+    assert class_archive_name(4)[0] != own
+    assert Path(own).match(class_archive_name(4)[1])

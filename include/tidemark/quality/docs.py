@@ -1,5 +1,6 @@
 """The folder of Great Expectations' Data Docs, of which each further run takes longer to index."""
 
+import contextlib
 import shutil
 import time
 from datetime import timedelta
@@ -31,7 +32,8 @@ class DataDocs(NamedTuple):
         for part in (RESULTS, PAGES):
             # SUITE/RUN_NAME/RUN_TIME/BATCH
             for run in (self.folder / part / suite).glob("*/*"):
-                if run.is_dir() and run.stat().st_mtime < oldest:
-                    shutil.rmtree(run, ignore_errors=True)  # another driver may be at it
-                    removed.add(run.name)
+                with contextlib.suppress(OSError):  # another driver may be at it
+                    if run.is_dir() and run.stat().st_mtime < oldest:
+                        shutil.rmtree(run)
+                        removed.add(run.name)
         return len(removed)

@@ -1,6 +1,6 @@
 """Querying the serving view in this process: DuckDB over snapshots pinned in the right order."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, cached_property
@@ -24,6 +24,7 @@ from tidemark.tables import REFINE_APP, tables_of
 
 _ONE_DAY = timedelta(days=1)
 _DATE = "partition.event_date"
+_NO_PANE = "null_count.pane_start"
 _EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
 _LATEST = datetime(9999, 12, 30, tzinfo=UTC)
 
@@ -191,18 +192,19 @@ class Files:
     """The files of a snapshot of a batch or speed table, by what its log says of them.
 
     ``finished``: the file has all of the columns ``stored``. One from before a column was added, or beyond the columns
-    of which there are statistics, is not known to, and is merged and finished as it is read.
+    of which there are statistics, is not known to, and is merged and finished as it is read; so is one in which such a
+    column is null throughout, as compaction fills what a file lacks.
     """
 
     def __init__(self, table: DeltaTable, stored: Collection[str] = ()) -> None:
         self._table = table
-        kept = ["path", _DATE, "partition.segment", "max.covered_segment", "max.max_event_time"]
+        kept = ["path", "num_records", _DATE, "partition.segment", "max.covered_segment", "max.max_event_time"]
         files = files_of(table)
         counts = [f"null_count.{column}" for column in stored]
-        told = [name for name in counts if name in files.column_names]
+        told = [name for name in (*counts, _NO_PANE) if name in files.column_names]
         self.rows = files.select(kept + told).to_pylist()
         for row in self.rows:
-            row["finished"] = all(row.get(name) is not None for name in counts)
+            row["finished"] = all(row.get(name) is not None and _holds_any(row, name) for name in counts)
 
     @cached_property
     def coverage(self) -> dict[date, int]:
@@ -214,6 +216,11 @@ class Files:
             segment = position(self._table, covered_app(day)) if segment is None else segment
             covered[day] = max(covered.get(day, NOTHING), segment)
         return covered
+
+
+def _holds_any(row: Mapping[str, Any], null_count: str) -> bool:
+    """Whether a column has a value in a file, or needs none, as the file has nothing but a date's marker."""
+    return bool(row[null_count] < row["num_records"] or row.get(_NO_PANE) == row["num_records"])
 
 
 def _newest_event(cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> datetime | None:
