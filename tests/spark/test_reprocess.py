@@ -11,6 +11,7 @@ import pytest
 from layers import kinesis_records, make_tables, read
 from pyspark.sql import SparkSession
 
+from tidemark.compaction import compact
 from tidemark.definition import Count, KinesisStream, Max, Pipeline, Rollup, Sum, Window
 from tidemark.delta import open_table, seal
 from tidemark.errors import CoverageError, QualityGateError, TableError
@@ -22,6 +23,7 @@ from tidemark.serving.session import sql_session
 from tidemark.settings import Settings
 from tidemark.tables import tables_of
 from tidemark_spark.bronze import BronzeSink
+from tidemark_spark.fold import fold
 from tidemark_spark.reconcile import reconcile
 from tidemark_spark.refine import roll_up_history
 from tidemark_spark.reprocess import reprocess
@@ -281,3 +283,29 @@ def test_a_new_rollup_knows_all_of_history_and_a_new_measure_no_part_of_it(
     reprocess(spark, grown, suite(), lake.settings, DAYS[1], DAYS[2], wait_seconds=5, audit=False)
     assert answers()[DAYS[1]] == (1, Decimal("2.00"))
     assert reconcile(spark, grown, suite(), lake.settings, DAYS[0], DAYS[3]).served == 0
+
+
+def test_many_columns_come_and_go_and_every_date_can_be_reprocessed_and_folded(
+    spark: SparkSession, lake: Lake, suite: Callable[..., Suite]
+) -> None:
+    wide = pipeline(schema=f"{SCHEMA}, {', '.join(f'c{n} INT' for n in range(30))}")
+    lake.add(sale(1, DAYS[0]))
+    make_tables(wide, lake.settings)
+    assert begin_generation(wide, suite(), lake.settings).number == 1
+    lake.add(sale(2, DAYS[0]), sale(3, DAYS[1]), definition=wide)
+    reprocess(spark, wide, suite(), lake.settings, DAYS[0], DAYS[1], wait_seconds=5, audit=False)
+    assert lake.served(wide) == {DAYS[0]: (2, "20.00"), DAYS[1]: (1, "10.00")}
+
+    make_tables(SALES, lake.settings)
+    assert begin_generation(SALES, suite(), lake.settings).number == 2
+    lake.add(sale(4, DAYS[1]))
+    reprocess(spark, SALES, suite(), lake.settings, DAYS[1], DAYS[2], wait_seconds=5, audit=False)
+    lake.add(sale(5, DAYS[1]))
+    lake.seal()
+    lake.add(sale(6, DAYS[2]))
+    assert fold(spark, SALES, lake.settings, now=lambda: datetime.now(UTC) + timedelta(days=1))[0].rows_covered > 0
+    compact(SALES, lake.settings, min_files=1)
+    reprocess(spark, SALES, suite(), lake.settings, DAYS[0], DAYS[3], wait_seconds=5, audit=False)
+    assert lake.served() == {DAYS[0]: (2, "20.00"), DAYS[1]: (3, "30.00"), DAYS[2]: (1, "10.00")}
+    assert lake.ids("silver") == [f"s{n}" for n in range(1, 7)]
+    assert reconcile(spark, SALES, suite(), lake.settings, DAYS[0], DAYS[3]).served == 0
