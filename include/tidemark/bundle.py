@@ -34,6 +34,8 @@ MANIFEST = "manifest.json"
 PACKAGES = ("tidemark", "tidemark_spark", "pyspark_kinesis")
 LEFT_OUT = ("airflow", "cli", "demo", "producers")
 """Parts of ``tidemark`` that no job needs."""
+HERE_ONLY = ("rehearse",)
+"""Jobs for the machine that they are installed on."""
 PROVIDED = ("pyspark", "pyspark-client", "py4j", "delta-spark")
 """What a cluster brings itself, or gets as a jar."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -66,7 +68,7 @@ def make_bundle(folder: Path, jars: list[Path], spark: str, settings: Settings, 
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
         raise PreconditionError(f"{folder} holds something else than a bundle: choose another folder with --output")
     code = _code(settings)
-    jobs = sorted((settings.project_dir / "spark" / "jobs").glob("*.py"))
+    jobs = sorted(job for job in (settings.project_dir / "spark" / "jobs").glob("*.py") if job.stem not in HERE_ONLY)
     sources = {name: text.decode() for name, text in code.items() if name.endswith(".py")}
     sources |= {f"jobs/{job.name}": job.read_text() for job in jobs}
     _check_imports(sources)
