@@ -65,10 +65,13 @@ class Airflow:
             command = [self._airflow, "db", "migrate"]
             subprocess.run(command, env=self.environment, stdout=output, stderr=output, check=True)
         self.parts = {part: self._start(part) for part in PARTS}
+        self._orphans: list[psutil.Process] = []
+        """Workers of a scheduler that was killed; their titles overwrite the environment that would tell them."""
 
     def kill_scheduler_and_start_another(self) -> None:
         """SIGKILL for the scheduler alone: its workers are left to themselves, as when the kernel kills it."""
         killed = self.parts["scheduler"].process
+        self._orphans += psutil.Process(killed.pid).children(recursive=True)
         killed.kill()
         killed.wait()
         self.parts["scheduler"] = self._start("scheduler")
@@ -76,7 +79,7 @@ class Airflow:
     def stop(self) -> None:
         for child in self.parts.values():
             child.stop(grace_seconds=5)
-        for process in processes(AIRFLOW_HOME=str(self._home)):  # workers of the scheduler that was killed
+        for process in self._orphans:
             with contextlib.suppress(psutil.Error):
                 process.kill()
 
