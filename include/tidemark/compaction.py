@@ -104,8 +104,13 @@ def compact(
         snapshot = open_table(table, settings)
         found = small_files(snapshot, table, ended, target)
         row = Compacted(table.name, len(snapshot.file_uris()), found.files, found.size_bytes)
+        large = large_partitions(snapshot, table, ended, target)
+        if not large and found.merged < min_files:
+            row.files_after = row.files_before
+            done.append(row)
+            continue
         try:
-            for metrics in _optimize(table, settings, ended, target, min_files):
+            for metrics in _optimize(table, large, settings, ended, target, min_files):
                 row.files_removed += metrics["numFilesRemoved"]
                 row.files_added += metrics["numFilesAdded"]
                 row.clustered += metrics["plannerStrategy"] == "zOrder"
@@ -121,12 +126,12 @@ def compact(
 
 def small_files(snapshot: DeltaTable, table: Table, ended: int, target_bytes: int) -> Smalls:
     """The small files that OPTIMIZE could merge; of a table by segment, those of segments through ``ended``."""
-    partitions = {
-        where: [size for size in sizes if size < _SMALL * target_bytes]
-        for where, sizes in _sizes(snapshot, table, ended).items()
-        if not _is_clustered(snapshot, table, where, sizes, target_bytes)
-    }
-    many = {where: sizes for where, sizes in partitions.items() if len(sizes) > 1}
+    many = {}
+    for where, sizes in _sizes(snapshot, table, ended).items():
+        small = [size for size in sizes if size < _SMALL * target_bytes]
+        large = _large(table, where, sizes, target_bytes)
+        if len(small) > 1 and not (large and _is_clustered(snapshot, large)):
+            many[where] = small
     files, size = sum(map(len, many.values())), sum(map(sum, many.values()))
     after = sum(-(-sum(sizes) // target_bytes) for sizes in many.values())
     return Smalls(files, size, list(many), files - after)
@@ -142,19 +147,22 @@ def large_partitions(snapshot: DeltaTable, table: Table, ended: int, target_byte
         return []
     found = []
     for where, sizes in _sizes(snapshot, table, ended).items():
-        day, segment = where
-        if not (isinstance(day, date) and isinstance(segment, int)):
-            continue
-        if len(sizes) > 1 and sum(sizes) > target_bytes and segment > position(snapshot, clustered_app(day)):
-            found.append(Large(day, segment))
+        large = _large(table, where, sizes, target_bytes)
+        if large and len(sizes) > 1 and not _is_clustered(snapshot, large):
+            found.append(large)
     return sorted(found, key=lambda partition: partition.segment)
 
 
-def _is_clustered(snapshot: DeltaTable, table: Table, where: Partition, sizes: list[int], target_bytes: int) -> bool:
+def _large(table: Table, where: Partition, sizes: list[int], target_bytes: int) -> Large | None:
+    """The partition, if it is too large for one file, and of a table with ``cluster_by``."""
     if not table.cluster_by or sum(sizes) <= target_bytes:
-        return False
+        return None
     day, segment = where
-    return isinstance(day, date) and isinstance(segment, int) and segment <= position(snapshot, clustered_app(day))
+    return Large(day, segment) if isinstance(day, date) and isinstance(segment, int) else None
+
+
+def _is_clustered(snapshot: DeltaTable, partition: Large) -> bool:
+    return partition.segment <= position(snapshot, clustered_app(partition.day))
 
 
 def _sizes(snapshot: DeltaTable, table: Table, ended: int) -> dict[Partition, list[int]]:
@@ -169,11 +177,10 @@ def _sizes(snapshot: DeltaTable, table: Table, ended: int) -> dict[Partition, li
 
 
 def _optimize(
-    table: Table, settings: Settings, ended: int, target_bytes: int, min_files: int
+    table: Table, large: list[Large], settings: Settings, ended: int, target_bytes: int, min_files: int
 ) -> Iterator[dict[str, Any]]:
-    """Cluster and merge; yields what each OPTIMIZE did."""
-    snapshot = open_table(table, settings)
-    for partition in large_partitions(snapshot, table, ended, target_bytes):
+    """Cluster, then merge what is small by then; yields what each OPTIMIZE did."""
+    for partition in large:
         yield _cluster(table, partition, settings, target_bytes)
         # A commit of its own, as delta-rs' OPTIMIZE carries no transactions: who dies in between clusters once more.
         _mark_clustered(table, partition, settings)
