@@ -26,9 +26,8 @@ def compact_dag(pipeline: Pipeline) -> None:
     """The DAG of one pipeline."""
 
     @dag(
-        **dag_arguments(pipeline, "compact"),
+        **dag_arguments(pipeline, "compact", "@hourly"),
         doc_md=__doc__,
-        schedule="@hourly",
         params=compact_params(),
     )
     def compact() -> None:

@@ -26,7 +26,7 @@ from tidemark.registry import load_pipelines
 def land_dag(pipeline: Pipeline, folder: Folder) -> None:
     """The DAG of one pipeline."""
 
-    @dag(**dag_arguments(pipeline, "land"), doc_md=__doc__, schedule="@continuous")
+    @dag(**dag_arguments(pipeline, "land", "@continuous"), doc_md=__doc__)
     def land() -> None:
         arrival(folder) >> put_landed(pipeline)
 

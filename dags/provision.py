@@ -25,7 +25,7 @@ from tidemark.registry import load_pipelines
 def provision_dag(pipeline: Pipeline) -> None:
     """The DAG of one pipeline."""
 
-    @dag(**dag_arguments(pipeline, "provision"), doc_md=__doc__, schedule=None, params=provision_params())
+    @dag(**dag_arguments(pipeline, "provision"), doc_md=__doc__, params=provision_params())
     def provision() -> None:
         stream_before(pipeline) >> provision_stream(pipeline)
 

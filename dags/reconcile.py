@@ -21,9 +21,8 @@ def reconcile_dag(pipeline: Pipeline) -> None:
     """The DAG of one pipeline."""
 
     @dag(
-        **dag_arguments(pipeline, "reconcile"),
+        **dag_arguments(pipeline, "reconcile", serving_assets(pipeline)),
         doc_md=__doc__,
-        schedule=serving_assets(pipeline),
         params=range_params(),
     )
     def reconcile() -> None:

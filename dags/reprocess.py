@@ -21,7 +21,7 @@ views by their assets: ``<pipeline>.validate`` and ``<pipeline>.reconcile`` run 
 
 from datetime import timedelta
 
-from airflow.sdk import dag
+from airflow.sdk import CronDataIntervalTimetable, dag
 
 from tidemark.airflow.alerts import late_alert
 from tidemark.airflow.assets import table_asset, tell_batch, tell_serving
@@ -32,6 +32,8 @@ from tidemark.definition import Pipeline
 from tidemark.registry import load_pipelines
 from tidemark.settings import get_settings
 
+DAILY = CronDataIntervalTimetable("0 0 * * *", timezone="UTC")
+"""Each run's interval is the day before, whatever Airflow's configuration makes of ``@daily``."""
 MAX_ACTIVE_RUNS = 8
 """Runs on disjoint dates may go on at once, as far as the pool lets them."""
 
@@ -41,9 +43,8 @@ def reprocess_dag(pipeline: Pipeline) -> None:
     bronze, silver = table_asset(pipeline, "bronze"), table_asset(pipeline, "silver")
 
     @dag(
-        **dag_arguments(pipeline, "reprocess", max_active_runs=MAX_ACTIVE_RUNS),
+        **dag_arguments(pipeline, "reprocess", DAILY, max_active_runs=MAX_ACTIVE_RUNS),
         doc_md=__doc__,
-        schedule="@daily",
         params=reprocess_params(),
         deadline=late_alert(timedelta(seconds=get_settings().reprocess_limit_seconds)),
     )

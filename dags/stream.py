@@ -15,7 +15,7 @@ micro-batch that runs is finished. **To upgrade**, stop without pausing: the nex
 
 from airflow.sdk import dag
 
-from tidemark.airflow.streams import streams
+from tidemark.airflow.streams import stream_schedule, streams
 from tidemark.airflow.tasks import dag_arguments
 from tidemark.definition import Pipeline
 from tidemark.registry import load_pipelines
@@ -25,9 +25,8 @@ def stream_dag(pipeline: Pipeline) -> None:
     """The DAG of one pipeline."""
 
     @dag(
-        **dag_arguments(pipeline, "stream"),
+        **dag_arguments(pipeline, "stream", stream_schedule(pipeline)),
         doc_md=__doc__,
-        schedule="@continuous" if pipeline.streams == "continuous" else pipeline.streams_schedule,
     )
     def stream() -> None:
         streams(pipeline)

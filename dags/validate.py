@@ -20,9 +20,8 @@ def validate_dag(pipeline: Pipeline) -> None:
     """The DAG of one pipeline."""
 
     @dag(
-        **dag_arguments(pipeline, "validate"),
+        **dag_arguments(pipeline, "validate", [table_asset(pipeline, "silver")]),
         doc_md=__doc__,
-        schedule=[table_asset(pipeline, "silver")],
         params=range_params(),
     )
     def validate() -> None:

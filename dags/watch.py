@@ -24,9 +24,8 @@ def watch_dag(pipeline: Pipeline) -> None:
     """The DAG of one pipeline."""
 
     @dag(
-        **dag_arguments(pipeline, "watch"),
+        **dag_arguments(pipeline, "watch", f"*/{EVERY_MINUTES} * * * *"),
         doc_md=__doc__,
-        schedule=f"*/{EVERY_MINUTES} * * * *",
         deadline=late_alert(timedelta(minutes=EVERY_MINUTES)),
     )
     def watch() -> None:

@@ -32,7 +32,7 @@ from tidemark.spark_conf import BUNDLE_CODE, BUNDLE_ENVIRONMENT
 
 MANIFEST = "manifest.json"
 PACKAGES = ("tidemark", "tidemark_spark", "pyspark_kinesis")
-LEFT_OUT = ("airflow", "cli", "demo", "producers")
+LEFT_OUT = ("airflow", "cli", "demo", "embedded", "producers")
 """Parts of ``tidemark`` that no job needs."""
 HERE_ONLY = ("rehearse",)
 """Jobs for the machine that they are installed on."""

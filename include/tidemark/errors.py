@@ -10,7 +10,7 @@ class TidemarkError(Exception):
     """Base of everything that Tidemark raises on purpose; the CLI prints it without a traceback and exits with 1."""
 
     exit_code = REFUSED
-    """How a Spark job ends that raises it."""
+    """Exit code of a Spark job that raises this error."""
 
 
 class DefinitionError(TidemarkError):
@@ -50,6 +50,14 @@ class JobError(TidemarkError):
     """A Spark job ended with an error; the message holds the last lines of its log."""
 
     exit_code = TRY_AGAIN
+
+
+class UnavailableError(JobError):
+    """A server does not answer at the moment, or with an error of its own; the same question may be repeated."""
+
+
+class StalledError(JobError):
+    """Something was waited for, and nothing has moved for a long time; the message says what, and how things stood."""
 
 
 class ExpectationError(TidemarkError):

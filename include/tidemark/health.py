@@ -3,8 +3,6 @@
 Read from the tables' logs and from the locks, by the wall clock; no file of data is opened.
 """
 
-import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +11,8 @@ import pyarrow.compute as pc
 
 from tidemark.definition import Pipeline
 from tidemark.delta import files_of, open_table, position
-from tidemark.errors import BusyError, TidemarkError
-from tidemark.locks import FileLock, state_folder
+from tidemark.errors import TidemarkError
+from tidemark.locks import holder, state_folder
 from tidemark.settings import Settings
 from tidemark.tables import INGEST_APP, REFINE_APP, tables_of
 
@@ -87,12 +85,10 @@ def running_streams(pipeline: str, settings: Settings) -> dict[str, dict[str, An
     found = {}
     for stream in STREAMS:
         path = stream_lock(pipeline, stream, settings)
-        if path is None or not path.exists():
+        if path is None:
             continue
-        try:
-            FileLock(path, "a look").close()
-        except BusyError:
-            found[stream] = _said(path)
+        if (said := holder(path)) is not None:
+            found[stream] = said
     return found
 
 
@@ -109,11 +105,3 @@ def stop_file(pipeline: str, settings: Settings) -> Path:
             "(in Airflow: mark the task stream as failed). Nothing is lost: a micro-batch is written once or not at all"
         )
     return folder / "stop"
-
-
-def _said(path: Path) -> dict[str, Any]:
-    try:
-        said: Mapping[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError):  # it is just being written
-        return {}
-    return dict(said)

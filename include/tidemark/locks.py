@@ -11,16 +11,22 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self, TypeVar
 
 from tidemark.errors import BusyError
 from tidemark.settings import Settings
 
 RUN_VARIABLE = "TIDEMARK_RUN"
 """Environment variable by which whoever starts a driver names the run that it is for."""
+
+LOOK_SECONDS = 0.2
+"""How long a lock is tried for: longer than anybody who only looks at it shares it."""
+
+T = TypeVar("T")
 
 
 class FileLock:
@@ -35,11 +41,13 @@ class FileLock:
         self.path = path
         # Python opens files so that no child inherits them: a worker that lives on holds no lock.
         self._file = path.open("a+")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            raise BusyError(f"{what} is being done by {_named(path)}: wait until it has ended, or end it") from error
+        deadline = time.monotonic() + LOOK_SECONDS
+        while not _locked(self._file, fcntl.LOCK_EX):
+            # Who only looks whether it is held shares it for less than a millisecond.
+            if time.monotonic() > deadline:
+                self._file.close()
+                raise BusyError(f"{what} is being done by {_named(path)}: wait until it has ended, or end it")
+            time.sleep(0.005)
         self._holder: dict[str, Any] = {
             "run": os.environ.get(RUN_VARIABLE, f"a terminal of {getpass.getuser()}"),
             "pid": os.getpid(),
@@ -69,6 +77,37 @@ class FileLock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def holder(path: Path) -> dict[str, Any] | None:
+    """What the holder of a lock says of itself; None if nobody holds it. Writes nothing."""
+    try:
+        with path.open() as file:
+            if _locked(file, fcntl.LOCK_SH):
+                return None
+            text = file.read()
+    except FileNotFoundError:
+        return None
+    try:
+        return dict(json.loads(text))
+    except ValueError:  # it is just writing who it is
+        return {}
+
+
+def when_free(take: Callable[[], T], waiting: Callable[[str], None], *, every_seconds: float = 1) -> T:
+    """What ``take`` gives as soon as nobody else holds it; ``waiting`` is told for whom, once a holder.
+
+    The kernel frees the lock of a holder that dies, so whoever is waited for lives.
+    """
+    said = ""
+    while True:
+        try:
+            return take()
+        except BusyError as error:
+            if str(error) != said:
+                said = str(error)
+                waiting(said)
+        time.sleep(every_seconds)
 
 
 def state_folder(pipeline: str, settings: Settings) -> Path | None:
@@ -114,9 +153,17 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         yield
 
 
+def _locked(file: IO[str], how: int) -> bool:
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _named(path: Path) -> str:
     try:
-        holder = json.loads(path.read_text())
-        return f"{holder['run']} (process {holder['pid']} on {holder['host']}, since {holder['since']})"
+        said = json.loads(path.read_text())
+        return f"{said['run']} (process {said['pid']} on {said['host']}, since {said['since']})"
     except (OSError, ValueError, KeyError):  # it is just writing who it is
         return "another process"

@@ -49,7 +49,9 @@ class Settings(BaseSettings):
     max_records_per_batch: int = Field(default=50_000, ge=1)
     """Records that one micro-batch reads at most."""
     schedules: bool = True
-    """Whether the embedded Airflow starts runs by itself; otherwise they are triggered, or backfilled, by hand."""
+    """Whether DAGs have their schedules; without them each run is triggered by hand, and Airflow shows no next run."""
+    streams_run_by: Literal["airflow", "platform"] = "airflow"
+    """Who keeps the streams alive: the DAG ``stream``, or whoever started the platform, as ``tidemark up`` does."""
     spark_pool: str = "tidemark_spark"
     """Airflow's pool of the batch jobs: it limits how many Spark drivers run at once beside the streams'."""
     spark_slots: int = Field(default=2, ge=1)

@@ -30,6 +30,15 @@ _EXECUTOR_ENV = "spark.executorEnv."
 _RENAMES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 CODE_FOLDER, ENVIRONMENT_FOLDER = "tidemark", "environment"
 """Where Spark unpacks them, in the working folder of executors, and of a driver in the cluster."""
+_BUSY_MACHINE = {
+    # Driver and executors are one process: a late answer is a busy machine, never a lost one. Spark's own are 120 s,
+    # 10 s and 15 s.
+    "spark.network.timeout": "900s",
+    "spark.executor.heartbeatInterval": "60s",
+    "spark.python.authenticate.socketTimeout": "300s",
+    "spark.python.task.killTimeout": "30s",
+}
+"""Spark's timeouts where everything runs on one machine, which other work may keep busy."""
 _HERE_ONLY = {
     *("project_dir", "home", "jars_dir", "data_docs_dir", "pipelines_dir"),
     *("spark_master", "spark_bundle", "spark_python", "spark_conf", "spark_runs_on"),
@@ -134,6 +143,15 @@ def session_conf(settings: Settings) -> dict[str, str]:
     }
 
 
+def worker_python() -> str:
+    """The Python that Spark starts as a worker on this machine: one that connects before it imports, where installed.
+
+    See ``tidemark_spark.early_worker``.
+    """
+    early = Path(sys.executable).with_name("tidemark-spark-python")
+    return str(early) if early.exists() else sys.executable
+
+
 def is_local(master: str) -> bool:
     """Whether driver and executors are one process of this machine."""
     return master.partition("[")[0] == "local"
@@ -164,7 +182,7 @@ def _executors(settings: Settings, master: str) -> dict[str, str]:
     if is_local(master):
         # For small ones: Spark's own 200 and Delta's 50 partitions cost seconds.
         small = {"spark.sql.shuffle.partitions": "2", "spark.databricks.delta.snapshotPartitions": "2"}
-        return {**small, "spark.pyspark.python": sys.executable}
+        return {**small, **_BUSY_MACHINE, "spark.pyspark.python": worker_python()}
     same = {"spark.pyspark.python": settings.spark_python or sys.executable}
     bundle = bundle_folder(settings, master)
     if bundle is None:

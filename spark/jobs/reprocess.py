@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from tidemark.locks import claim_dates
+from tidemark.locks import claim_dates, when_free
 from tidemark.quality import load_suite
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
-from tidemark_spark.job import PipelineOption, parse_range, result, run_job, show
+from tidemark_spark.job import PipelineOption, parse_range, result, run_job, show, waiting
 from tidemark_spark.reprocess import reprocess
 from tidemark_spark.session import session
 
@@ -25,7 +25,7 @@ def main(
     start, end = (date.min, date.max) if everything else parse_range(from_, to)
     settings, definition = get_settings(), get_pipeline(pipeline)
     suite = load_suite(definition, settings)
-    with claim_dates(pipeline, start, end, settings):
+    with when_free(lambda: claim_dates(pipeline, start, end, settings), waiting):
         spark = session(f"{pipeline}.reprocess")
         done = reprocess(spark, definition, suite, settings, start, end, wait_seconds=wait_seconds)
     rows: list[tuple[str, object]] = [("bronze rows read", done.bronze_rows), ("silver rows", done.silver_rows)]

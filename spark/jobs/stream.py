@@ -36,7 +36,8 @@ def main(
     chosen = [stream for stream, wanted in (("ingest", ingest), ("refine", refine)) if wanted]
     supervisor = Supervisor(pipeline, chosen, settings)
     spark = session(f"{pipeline}.stream")
-    spark.streams.addListener(ProgressLog())
+    progress = ProgressLog()
+    spark.streams.addListener(progress)
     spark.streams.addListener(supervisor)
     queries = []
     if ingest:
@@ -49,6 +50,9 @@ def main(
     supervisor.watch(queries)
     log.info("streams of %s are running: %s", pipeline, ", ".join(query.name for query in queries))
     run_to_end(spark, queries)
+    # Spark tells them of the end later, when Python is gone, and prints that nobody listens.
+    spark.streams.removeListener(supervisor)
+    spark.streams.removeListener(progress)
     reached = health(definition, settings)
     result({"position": reached.position, "refined": reached.refined, "lag_seconds": reached.lag_seconds})
 

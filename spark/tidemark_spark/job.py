@@ -9,6 +9,7 @@ from datetime import date
 from typing import Annotated, NoReturn
 
 import typer
+from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.table import Table as RichTable
 
@@ -16,28 +17,47 @@ from pyspark_kinesis.errors import KinesisSourceError
 from pyspark_kinesis.stores import open_store
 from tidemark.errors import TRY_AGAIN, TidemarkError
 from tidemark.spark_conf import OUTCOME_ERROR, OUTCOME_RESULT, OUTCOME_VARIABLE, RESULT
+from tidemark_spark.causes import cause_of, where
 from tidemark_spark.parents import end_with_parents
 
+FAILED = 1
+"""Exit code of a job that met an error that nobody foresaw: it may be tried again."""
 PipelineOption = Annotated[str, typer.Option("--pipeline", help="Name of the pipeline.")]
 FromOption = Annotated[str, typer.Option("--from", help="First event date.")]
 ToOption = Annotated[str, typer.Option("--to", help="Event date after the last.")]
 
 
-def run_job(main: Callable[..., None]) -> None:
-    """Run a job's function with its command-line arguments; a TidemarkError ends it with one line and its exit code."""
+def run_job(main: Callable[..., None]) -> NoReturn:
+    """Run a job's function with its command-line arguments, and end this process.
+
+    A TidemarkError ends it with one line and its exit code, any other error with the code's lines and its cause.
+    The interpreter is not torn down: on its way out, Spark's callbacks and native libraries print pages of their own.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
     logging.getLogger("py4j").setLevel(logging.WARNING)
     end_with_parents()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
     try:
+        _run(app)
+    except SystemExit as end:
+        _leave_python(int(end.code or 0))
+
+
+def _run(app: typer.Typer) -> NoReturn:
+    try:
         app()
     except TidemarkError as error:
         _end(error.exit_code, str(error))
+    except SystemExit as end:  # how typer returns
+        if not end.code and (active := SparkSession.getActiveSession()) is not None:
+            active.stop()
+        raise
     except Exception as error:
-        if "No space left on device" not in str(error):
-            raise
-        _end(TRY_AGAIN, "no space left on the device of the tables or of Spark's scratch files: make room")
+        cause = cause_of(error)
+        typer.echo(where(error), err=True)
+        _end(TRY_AGAIN if "No space left" in cause else FAILED, cause)
+    raise AssertionError("typer returns by SystemExit")
 
 
 def result(figures: Mapping[str, object]) -> None:
@@ -52,6 +72,13 @@ def _end(code: int, message: str) -> NoReturn:
     sys.exit(code)
 
 
+def _leave_python(code: int) -> NoReturn:
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def _leave(name: str, said: Mapping[str, object]) -> None:
     """Write what was said where the environment asks for it; a job that did its work does not fail by this."""
     if uri := os.environ.get(OUTCOME_VARIABLE):
@@ -60,6 +87,11 @@ def _leave(name: str, said: Mapping[str, object]) -> None:
             store.put_if_absent(name, json.dumps(said, default=str).encode())
         except (OSError, KinesisSourceError):
             logging.getLogger(__name__).exception("what the job says could not be left at %s", uri)
+
+
+def waiting(busy: str) -> None:
+    """Say for whom the job waits."""
+    typer.echo(f"WAITING: {busy}")
 
 
 def parse_range(start: str | None, end: str | None) -> tuple[date, date]:

@@ -1,12 +1,11 @@
 """Spark sessions: the one of a spark-submit, or a local one with Tidemark's settings."""
 
 import os
-import sys
 
 from pyspark.sql import SparkSession
 
 from tidemark.settings import Settings
-from tidemark.spark_conf import spark_conf
+from tidemark.spark_conf import spark_conf, worker_python
 
 
 def session(name: str) -> SparkSession:
@@ -17,7 +16,7 @@ def session(name: str) -> SparkSession:
 def local_session(name: str, settings: Settings, master: str = "local[2]") -> SparkSession:
     """A session on this machine, for tests, benchmarks and exploration."""
     # Without spark-submit, PySpark starts its workers with whatever python3 is on the PATH.
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("PYSPARK_PYTHON", worker_python())
     builder = SparkSession.builder.appName(name).master(master)
     for key, value in spark_conf(settings, master).items():
         builder = builder.config(key, value)

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging
-import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from tidemark.settings import Settings
 from tidemark.tables import INGEST_APP, REFINE_APP, tables_of
 from tidemark_spark.actions import check_rules
 from tidemark_spark.bronze import BronzeSink
+from tidemark_spark.causes import cause_in
 from tidemark_spark.refine import RefineSink, bronze_stream, refined_rows, roll_up_history, starting_position
 
 log = logging.getLogger("tidemark.stream")
@@ -147,22 +147,11 @@ def run_to_end(spark: SparkSession, queries: list[StreamingQuery]) -> None:
 
 
 def why_ended(query: StreamingQuery) -> str | None:
-    """In one line, why a query failed, with the remedy; None if it did not.
-
-    Spark gives the traceback of the Python code that failed as text, inside messages of its own.
-    """
+    """In one line, why a query failed, with the remedy where one is known; None if it did not."""
     error = query.exception()
     if error is None:
         return None
-    text = str(error)
-    raised = re.findall(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception)): (.+)$", text, flags=re.MULTILINE)
-    if not raised and (ended := re.search(r"terminated with exception: (.+?)(?: SQLSTATE|$)", text, re.MULTILINE)):
-        return f"{query.name} ended: {ended[1].strip()}"
-    named = [message for name, message in raised if not name.startswith(("Py4J", "Spark", "StreamingQuery"))]
-    message = (named or [message for _, message in raised] or text.splitlines())[-1].strip()
-    if "No space left on device" in text:
-        message += ": make room where the tables and the state are, and start the streams again; nothing is lost"
-    return f"{query.name} ended: {message}"
+    return f"{query.name} ended: {cause_in(str(error))}"
 
 
 def _trigger(writer: DataStreamWriter, settings: Settings, *, available_now: bool) -> DataStreamWriter:

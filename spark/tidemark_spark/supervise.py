@@ -4,8 +4,9 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pyspark.sql.streaming.listener import (
@@ -16,15 +17,17 @@ from pyspark.sql.streaming.listener import (
     StreamingQueryListener,
 )
 from pyspark.sql.streaming.query import StreamingQuery
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from tidemark.errors import TRY_AGAIN, BusyError
+from tidemark.errors import TRY_AGAIN
 from tidemark.health import stop_file, stream_lock
-from tidemark.locks import FileLock
+from tidemark.locks import FileLock, when_free
 from tidemark.settings import Settings
+from tidemark_spark.job import waiting
 
 log = logging.getLogger("tidemark.stream")
 
+IDLE_SECONDS = 10.0
+"""Between two notes while no micro-batch ends."""
 NOTE_SECONDS = 2.0
 """Between two notes of a heartbeat in the lock's file."""
 FINISH_SECONDS = 60.0
@@ -34,25 +37,20 @@ FINISH_SECONDS = 60.0
 class Supervisor(StreamingQueryListener):
     """Holds the streams' locks for the life of this process, and notes in them when a query last did something.
 
-    Raises:
-        BusyError: another driver has one of them; the message names it.
+    If another driver has one of them, it waits for that one to end, and says for whom.
     """
 
-    def __init__(self, pipeline: str, streams: list[str], settings: Settings, *, wait_seconds: float = 5) -> None:
+    def __init__(self, pipeline: str, streams: list[str], settings: Settings) -> None:
         super().__init__()
         self._pipeline = pipeline
         self._settings = settings
         self._beat = time.monotonic()
         self._noted: dict[str, float] = {}
+        self._facts: dict[str, dict[str, object]] = {}
         self._locks: dict[str, FileLock] = {}
-        # One that was killed needs a second to end: its retry must not fail for that.
-        take = retry(
-            retry=retry_if_exception_type(BusyError),
-            stop=stop_after_delay(wait_seconds),
-            wait=wait_fixed(0.5),
-            reraise=True,
-        )
-        take(self._take)(streams)
+        self._writing = threading.Lock()
+        """The listener's thread and the watch's write the same files."""
+        when_free(lambda: self._take(streams), waiting)
 
     def watch(self, queries: list[StreamingQuery]) -> None:
         """From now on, stop the queries on request, and end the driver if they stall."""
@@ -91,9 +89,10 @@ class Supervisor(StreamingQueryListener):
     def _note(self, query: str, **facts: object) -> None:
         self._beat = now = time.monotonic()
         stream = query.rsplit(".", 1)[-1]
+        if facts:
+            self._facts[stream] = facts
         if stream in self._locks and now - self._noted.get(stream, 0.0) >= NOTE_SECONDS:
-            self._noted[stream] = now
-            self._locks[stream].note(heartbeat=datetime.now(UTC).isoformat(timespec="seconds"), **facts)
+            self._write(stream, datetime.now(UTC), facts)
 
     def _watch(self, queries: list[StreamingQuery]) -> None:
         asked: Path | None = stop_file(self._pipeline, self._settings) if self._locks else None
@@ -108,7 +107,21 @@ class Supervisor(StreamingQueryListener):
             if time.monotonic() - self._beat > limit:
                 log.error("error: no query of %s has done anything for %g s: the driver ends", self._pipeline, limit)
                 os._exit(TRY_AGAIN)
+            self._note_life()
             time.sleep(0.5)
+
+    def _note_life(self) -> None:
+        """Say when a query last did something, also where that was to find that there is nothing to do."""
+        now = time.monotonic()
+        for stream in self._locks:
+            if now - self._noted.get(stream, 0.0) >= IDLE_SECONDS:
+                beat = datetime.now(UTC) - timedelta(seconds=now - self._beat)
+                self._write(stream, beat, self._facts.get(stream, {}))
+
+    def _write(self, stream: str, beat: datetime, facts: Mapping[str, object]) -> None:
+        with self._writing:
+            self._noted[stream] = time.monotonic()
+            self._locks[stream].note(heartbeat=beat.isoformat(timespec="seconds"), **facts)
 
 
 def _finish(query: StreamingQuery) -> None:

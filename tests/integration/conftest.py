@@ -1,4 +1,4 @@
-"""One real ``airflow standalone`` for all tests of the DAGs, over a lake of flights, and a Kinesis."""
+"""One real Airflow on PostgreSQL for all tests of the DAGs, over a lake of flights, and a Kinesis."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from layers import kinesis_records, make_tables, run_refine
 from pyspark.sql import SparkSession
 
 from kinesis_emulator import running_emulator
-from tidemark.airflow.standalone import start_airflow
+from tidemark.embedded.platform import Platform, PlatformOptions
 from tidemark.jars import ensure_jars
 from tidemark.pipelines.flights import flights
 from tidemark.producers.flights import events
@@ -40,13 +40,15 @@ def airflow(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> It
             retry_seconds=1,
             reprocess_limit_seconds=20,
         )
-        port = free_port()
-        child = start_airflow(settings, port, log=home / "airflow.log", paused=True)
-        stack.callback(child.stop)
+        options = PlatformOptions(kinesis_port=None, airflow_port=free_port(), paused=True, durable=False)
+        platform = stack.enter_context(Platform(settings, options, print))
+        stack.callback(platform.remove)
+        platform.claim("the tests' platform")
+        platform.start(print)
         make_tables(flights, settings)
         BronzeSink(flights, settings, lambda: "q").write(kinesis_records(islice(events(), 2_000)), 0)
         run_refine(spark, flights, settings)
-        world = AirflowWorld(settings, port, child, alerts)
+        world = AirflowWorld(settings, platform, alerts)
         world.wait_until_it_reads_the_dags()
         world.send_alerts_to(webhook)
         yield world

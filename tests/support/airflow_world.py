@@ -4,7 +4,6 @@ import contextlib
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,10 +12,10 @@ from urllib.parse import quote
 import psutil
 
 from tidemark.airflow.client import AirflowClient
-from tidemark.processes import Child
+from tidemark.embedded.platform import Platform
 from tidemark.settings import Settings
+from tidemark.waiting import wait_for
 
-PATIENCE_SECONDS = 400
 ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 
@@ -50,22 +49,21 @@ def alerts_received() -> Iterator[tuple[str, list[str]]]:
 class AirflowWorld:
     """One Airflow and the lake that its jobs work on."""
 
-    def __init__(self, settings: Settings, port: int, child: Child, alerts: list[str]) -> None:
+    def __init__(self, settings: Settings, platform: Platform, alerts: list[str]) -> None:
         self.settings = settings
         self.alerts = alerts
         """What the webhook was told."""
-        self.url = f"http://127.0.0.1:{port}"
+        self.platform = platform
+        self.url = platform.airflow_url
         self.client = AirflowClient(self.url)
-        self._child = child
 
     def until(self, condition: Callable[[], Any], what: str) -> Any:
-        """Wait for a condition; a dead Airflow, or the end of patience, fails with what was waited for."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not (value := condition()):
-            self._child.check()
-            assert time.monotonic() < deadline, what
-            time.sleep(0.25)
-        return value
+        """Wait for a condition as long as jobs move, or Airflow's parts start; a part that is given up is an error."""
+        return wait_for(condition, what, depends_on=[self.platform], moves=self._moves)
+
+    def _moves(self) -> dict[str, Any]:
+        states = {name: running.state for name, running in self.platform.supervisor.parts.items()}
+        return {**self.platform.jobs_activity(), "states": sorted(states.items())}
 
     def wait_until_it_reads_the_dags(self) -> None:
         self.until(self.client.healthy, "Airflow is healthy")

@@ -49,7 +49,8 @@ def test_a_local_master_keeps_to_this_machine(settings: Settings, bundle: Path) 
     conf = spark_conf(changed(settings, spark_bundle=str(bundle)))
     assert LOOPBACK.items() <= conf.items()
     assert conf["spark.jars"] == str(settings.jars_dir / "delta.jar")
-    assert conf["spark.pyspark.python"] == conf["spark.pyspark.driver.python"] == sys.executable
+    assert conf["spark.pyspark.driver.python"] == sys.executable
+    assert conf["spark.pyspark.python"] == str(Path(sys.executable).with_name("tidemark-spark-python"))
     assert conf["spark.sql.shuffle.partitions"] == "2"
     assert "spark.archives" not in conf, "the code is here"
 

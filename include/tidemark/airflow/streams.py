@@ -18,6 +18,13 @@ KEPT_ALIVE: dict[str, Any] = {"retries": 5, "retry_exponential_backoff": 2.0, "m
 """Retry policy of a driver that should always run: soon at first, then ever later."""
 
 
+def stream_schedule(pipeline: Pipeline) -> str | None:
+    """When the streams are started; None where somebody else keeps them alive."""
+    if get_settings().streams_run_by != "airflow":
+        return None
+    return "@continuous" if pipeline.streams == "continuous" else pipeline.streams_schedule
+
+
 def streams(pipeline: Pipeline) -> BaseOperator:
     """The task that runs both streams, for good or until everything has been read; outside of the batch jobs' pool."""
     delay = timedelta(seconds=get_settings().retry_seconds)

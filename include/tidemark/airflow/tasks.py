@@ -66,13 +66,20 @@ def over_range(job: str, pipeline: Pipeline, arguments: list[str] | None = None,
     return spark_job(job, pipeline, [*planned, *(arguments or [])], **policy)
 
 
-def dag_arguments(pipeline: Pipeline, operation: str, *, max_active_runs: int = 1) -> dict[str, Any]:
-    """What the DAGs have in common: the id, runs that look at no past interval by themselves, and alerts."""
+def dag_arguments(
+    pipeline: Pipeline, operation: str, schedule: Any = None, *, max_active_runs: int = 1
+) -> dict[str, Any]:
+    """What the DAGs have in common: the id, runs that look at no past interval by themselves, and alerts.
+
+    Where the settings switch schedules off, no DAG has one, and a tag says so in Airflow's list.
+    """
+    on = get_settings().schedules
     return {
         "dag_id": f"{pipeline.name}.{operation}",
+        "schedule": schedule if on else None,
         "start_date": datetime(2000, 1, 1, tzinfo=UTC),
         "catchup": False,
         "max_active_runs": max_active_runs,
-        "tags": ["tidemark", pipeline.name],
+        "tags": ["tidemark", pipeline.name, *([] if on or schedule is None else ["schedule switched off"])],
         "default_args": {"on_failure_callback": [Alert()]},
     }

@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from tidemark.cli import data, demo, jobs, package, quality, quarantine
+from tidemark.cli import data, demo, jobs, package, platform, quality, quarantine
 from tidemark.errors import TidemarkError
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
     help="A lambda-architecture data platform: Kinesis to Delta, batch and real-time merged exactly.",
 )
 demo.register(app)
+platform.register(app)
 jobs.register(app)
 data.register(app)
 package.register(app)

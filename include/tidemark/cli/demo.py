@@ -1,13 +1,14 @@
 """The ``demo`` command."""
 
 import os
-import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from tidemark.cli.platform import end_on_signals
 from tidemark.errors import DisagreementError
 from tidemark.settings import get_settings
 
@@ -40,8 +41,9 @@ def demo(
     # The emulator takes any credentials; boto3 wants some.
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "demo")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "demo")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console(record=picture is not None, width=110 if picture else None)
+    end_on_signals()
+    narrow = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    console = Console(record=picture is not None, width=110 if picture or narrow else None)
     kind = StackDemo if stack else Demo
     with kind(DemoOptions(records, rate, kinesis_port, airflow_port, keep), get_settings(), console) as run:
         agrees = run.run()

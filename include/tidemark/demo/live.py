@@ -1,10 +1,12 @@
 """What the demo shows while it runs: the serving view by origin, split into what each layer contributes."""
 
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import duckdb
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -73,6 +75,10 @@ class Board:
     served: Served | None = None
     put: int = 0
     phase: str = "starting"
+    moves: str = ""
+    """What moves while the phase goes on."""
+    starting: list[str] = field(default_factory=list)
+    """Parts of the platform that are not ready, with their state."""
     notes: list[str] = field(default_factory=list)
 
     def __rich__(self) -> RenderableType:
@@ -83,8 +89,61 @@ class Board:
         for row in self.served.rows if self.served else []:
             mean = "" if row.mean_delay is None else f"{row.mean_delay:.2f}"
             table.add_row(row.origin, f"{row.batch:,}", f"{row.speed:,}", f"{row.merged:,}", mean)
+        lines = [Text(self.line())]
+        lines += [Text(f"{self.phase}: {self.moves}", style="dim")] if self.moves else []
+        lines += [Text(f"not ready: {', '.join(self.starting)}", style="dim")] if self.starting else []
+        return Group(table, *lines, *(Text(note, style="dim") for note in self.notes[-6:]))
+
+    def line(self) -> str:
+        """The state in one line."""
         fresh = self.served.freshness_seconds if self.served else None
         position = self.served.position if self.served else -1
         age = "" if fresh is None else f" · newest event {fresh:.1f} s old"
-        line = Text(f"{self.put:,} records put · position {position}{age} · {self.phase}")
-        return Group(table, line, *(Text(note, style="dim") for note in self.notes[-6:]))
+        return f"{self.put:,} records put · position {position}{age} · {self.phase}"
+
+
+class Screen:
+    """Shows the board: as a picture on a terminal, and elsewhere in lines, one at least every ten seconds."""
+
+    LINE_SECONDS = 10.0
+
+    def __init__(self, board: Board, console: Console) -> None:
+        self._board = board
+        self._console = console
+        self._live = (
+            Live(board, console=console, refresh_per_second=4) if console.is_terminal or console.record else None
+        )
+        self._began = time.monotonic()
+        self._said_at = 0.0
+        self._said_phase = ""
+
+    def __enter__(self) -> "Screen":
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+        else:
+            self._console.print(self._board)
+
+    def show(self) -> None:
+        """Say how things stand, where that is not a picture: on a new phase, and then now and again."""
+        now, board = time.monotonic(), self._board
+        if self._live is not None or (now - self._said_at < self.LINE_SECONDS and board.phase == self._said_phase):
+            return
+        self._said_at, self._said_phase = now, board.phase
+        waits = f" · not ready: {', '.join(board.starting)}" if board.starting else ""
+        moves = f" · {board.moves}" if board.moves else ""
+        self._say(f"{board.line()}{moves}{waits}")
+
+    def note(self, text: str) -> None:
+        """Say something that has happened."""
+        if self._live is None:
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        self._console.print(
+            f"{time.monotonic() - self._began:5.0f} s  {text}", highlight=False, markup=False, soft_wrap=True
+        )

@@ -1,39 +1,42 @@
-"""The demo's course: start everything, replay flights, reprocess through Airflow, keep asking, and prove the answer."""
+"""The demo: start the platform, replay flights, reprocess through Airflow, keep asking, and prove the answer."""
 
 import shutil
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
-from rich.live import Live
 
-from kinesis_emulator import start_emulator
 from tidemark.airflow.client import AirflowClient
-from tidemark.airflow.standalone import start_airflow
-from tidemark.delta import create_tables, open_table, position
-from tidemark.demo.live import Board, serve
+from tidemark.delta import open_table, position
+from tidemark.demo.live import Board, Screen, serve
 from tidemark.demo.report import Account, account, print_report, proofs
-from tidemark.errors import JobError, PreconditionError
-from tidemark.jars import ensure_jars
+from tidemark.embedded.platform import Platform, PlatformOptions, embedded_settings
+from tidemark.errors import JobError, PreconditionError, TableError
 from tidemark.pipelines.flights import flights
-from tidemark.processes import Child, check_port_free, stop_process
 from tidemark.producers.flights import events
 from tidemark.producers.producer import Event, Produced, ensure_stream, kinesis_client, produce
-from tidemark.serving import pin
+from tidemark.serving import Snapshot, pin
 from tidemark.serving.view import connect
 from tidemark.settings import Settings
-from tidemark.spark_conf import java_executable, submit_command, submit_environment
 from tidemark.tables import INGEST_APP, REFINE_APP, tables_of
+from tidemark.waiting import Dependency, wait_for
 
 MIN_FREE_BYTES = 2 * 2**30
 REPROCESSED = (date(2013, 1, 1), date(2013, 4, 1))
 SHOWN = flights.rollup("departures_daily")
+STREAMS = f"{flights.name}-streams"
+LOOK_SECONDS = 1.0
+"""The pace of the picture."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,17 +56,18 @@ class Demo:
     def __init__(self, options: DemoOptions, base: Settings, console: Console) -> None:
         self._options = options
         self._console = console
-        self._folder = base.home / "demo"
         self._base = base
         self.settings = base
         self._stack = ExitStack()
-        self._children: list[Child] = []
+        self._platform: Platform | None = None
         self._board = Board()
+        self._screen = Screen(self._board, console)
         self._produced = Produced()
         self._put_before = 0
         self._producer_error: BaseException | None = None
         self._began = time.monotonic()
         self.timings: dict[str, float] = {}
+        """Seconds from the start until each step was done."""
 
     def __enter__(self) -> "Demo":
         return self
@@ -73,17 +77,16 @@ class Demo:
 
     def run(self) -> bool:
         """Run to the end; True if every figure agrees."""
-        self._check()
-        self._start_kinesis()
-        self._start_streams()
-        with Live(self._board, console=self._console, refresh_per_second=4, transient=False):
+        self._start()
+        with self._screen:
+            self._await_streams()
             self._start_producer()
-            self._watch("waiting for the first answer", self._has_answer)
+            self._watch("waiting for the first answer", self._has_answer, self._progress)
             self._mark("first serving answer")
-            airflow = self._start_airflow()
+            airflow = self._await_airflow()
             self._reprocess(airflow)
-            self._watch("producing", lambda: self._produced.done)
-            self._watch("refine catches up", self._caught_up)
+            self._watch("producing", lambda: self._produced.done, self._progress)
+            self._watch("refine catches up", self._caught_up, self._progress)
             self._mark("every flight served")
             self._board.phase = "done"
         self._console.print()
@@ -97,6 +100,13 @@ class Demo:
             self._keep()
         return agrees
 
+    def check(self) -> None:
+        """Raise what ended the producer, or a part of the platform."""
+        if self._producer_error is not None:
+            raise self._producer_error
+        if self._platform is not None:
+            self._platform.check()
+
     @property
     def _put(self) -> int:
         return self._put_before + self._produced.records
@@ -104,10 +114,8 @@ class Demo:
     def _account(self) -> Account:
         return account(flights, self._put, self.settings)
 
-    def _check(self) -> None:
-        java_executable()
-        check_port_free(self._options.kinesis_port, "the Kinesis emulator", "--kinesis-port")
-        check_port_free(self._options.airflow_port, "Airflow", "--airflow-port")
+    def _start(self) -> None:
+        """Start the platform in a folder of its own, which is made anew."""
         self._base.home.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self._base.home).free
         if free < MIN_FREE_BYTES:
@@ -115,37 +123,34 @@ class Demo:
                 f"{self._base.home} has {free / 2**30:.1f} GiB free and the demo needs {MIN_FREE_BYTES // 2**30}: make "
                 "room, or choose another folder with TIDEMARK_HOME"
             )
-        ensure_jars(self._base, self._console.print)
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir()
-
-    def _start_kinesis(self) -> None:
-        try:
-            process, endpoint = start_emulator(self._options.kinesis_port)
-        except RuntimeError as error:
-            raise PreconditionError(str(error)) from error
-        self._stack.callback(stop_process, process)
-        self.settings = self._base.model_copy(
+        options = PlatformOptions(
+            pipelines=(flights,),
+            kinesis_port=self._options.kinesis_port,
+            airflow_port=self._options.airflow_port,
+            durable=False,
+            streams_essential=True,
+            airflow_after=self._has_answer,
+        )
+        settings = embedded_settings(self._base, self._base.home / "demo", options)
+        self.settings = settings.model_copy(
             update={
-                "lake_uri": str(self._folder / "lake"),
-                "state_uri": str(self._folder / "state"),
-                "kinesis_endpoint_url": endpoint,
                 # Small micro-batches from the first one on: a cold driver takes long over a large one.
                 "max_records_per_batch": 10_000,
                 "approval_days": 366,  # nobody is asked whether three months may be reprocessed: the answer is yes
                 "schedules": False,  # runs of yesterday's dates would only take the cores from the one that is shown
             }
         )
-        self._console.print(f"Kinesis emulator at {endpoint}")
-        ensure_stream(kinesis_client(self.settings), flights)
-        create_tables(tables_of(flights, self.settings), self.settings)
+        self._platform = self._stack.enter_context(Platform(self.settings, options, self._note))
+        for line in self._platform.claim("the demo", anew=True):
+            self._console.print(f"ended what an earlier demo left: {line}", soft_wrap=True)
+        self._platform.start(self._console.print)
+        self._console.print(f"Kinesis emulator, streams of flights and Airflow are starting (logs: {self._logs()})")
 
-    def _start_streams(self) -> None:
-        command = submit_command("stream", ["--pipeline", "flights"], self.settings)
-        self._child(Child("streams", command, self._folder / "streams.log", submit_environment(self.settings)))
-        log = self._folder / "streams.log"
-        shown = log.relative_to(self._base.project_dir) if log.is_relative_to(self._base.project_dir) else log
-        self._console.print(f"Streams of flights are starting (log: {shown})")
+    def _await_streams(self) -> None:
+        """Wait until events can be put."""
+        assert self._platform is not None
+        self._watch("the emulator starts", lambda: self._is_ready("kinesis"), self._progress)
+        ensure_stream(kinesis_client(self.settings), flights)
 
     def _start_producer(self) -> None:
         def put() -> None:
@@ -165,13 +170,11 @@ class Demo:
     def _events(self) -> Iterable[Event]:
         return events(self._options.records)
 
-    def _start_airflow(self) -> AirflowClient:
-        self._note("Airflow is starting")
-        child = start_airflow(self.settings, self._options.airflow_port, log=self._folder / "airflow.log")
-        self._child(child)
+    def _await_airflow(self) -> AirflowClient:
         client = AirflowClient(f"http://127.0.0.1:{self._options.airflow_port}")
-        self._watch("Airflow is starting", client.healthy, limit_seconds=240)
-        self._watch("Airflow reads the DAGs", lambda: client.has_dag("flights.reprocess"), limit_seconds=180)
+        self._stack.callback(client.close)
+        self._watch("Airflow is starting", client.healthy, self._progress)
+        self._watch("Airflow reads the DAGs", lambda: client.has_dag("flights.reprocess"), self._progress)
         self._mark("Airflow ready")
         return client
 
@@ -179,18 +182,22 @@ class Demo:
         first, last = REPROCESSED
         span = {"from": first.isoformat(), "to": last.isoformat()}
         for dag, conf in (("flights.reprocess", span), ("flights.compact", {})):
-            run = airflow.trigger(dag, conf)
+            run = f"demo__{uuid.uuid4()}"
+            self._watch(f"Airflow takes {dag}", lambda dag=dag, conf=conf, run=run: airflow.trigger(dag, conf, run))  # type: ignore[misc]
             self._note(f"triggered {dag} {conf or ''}")
-            state = ""
 
-            def ended(dag: str = dag, run: str = run) -> bool:
-                nonlocal state
+            def tasks(dag: str = dag, run: str = run) -> dict[str, Any]:
+                states = airflow.task_states(dag, run)
+                moves = {} if self._platform is None else self._platform.jobs_activity()
+                return {"tasks": ", ".join(f"{task} {state}" for task, state in states.items()) or "none yet", **moves}
+
+            def ended(dag: str = dag, run: str = run) -> str | None:
                 state = airflow.run_state(dag, run)
-                return state in ("success", "failed")
+                return state if state in ("success", "failed") else None
 
-            self._watch(f"{dag} runs", ended, limit_seconds=420)
+            state = self._watch(f"{dag} runs", ended, tasks)
             if state != "success":
-                raise JobError(f"{dag} failed: {airflow.failed_tasks(dag, run)}; logs in {self._logs()}")
+                raise JobError(f"{dag} failed: {airflow.why_failed(dag, run)}; logs in {self._logs()}")
             self._note(f"{dag} succeeded")
             self._mark(f"{dag} done")
 
@@ -206,47 +213,68 @@ class Demo:
         head = position(bronze, INGEST_APP)
         return all(position(open_table(t, self.settings), REFINE_APP) >= head for t in tables.refined)
 
-    def _watch(self, phase: str, done: Callable[[], bool], limit_seconds: float = 600) -> None:
-        """Keep asking the serving view until a condition holds; raises JobError when a process dies or time is up."""
-        self._board.phase = phase
-        deadline = time.monotonic() + limit_seconds
+    def _progress(self) -> dict[str, Any]:
+        """What moves while events flow."""
+        served = self._board.served
+        figures: dict[str, Any] = {"put": f"{self._put:,}", "position": -1 if served is None else served.position}
+        if self._platform is not None:
+            figures |= self._platform.activity()
+        return figures
+
+    def _watch(self, phase: str, done: Callable[[], T | None], moves: Callable[[], dict[str, Any]] = dict) -> T:
+        """Keep asking the serving view until a condition holds; see ``wait_for`` for what else ends it."""
+        self._board.phase, self._board.moves = phase, ""
+        needed: list[Dependency] = [self]
         with connect() as connection:
-            while True:
-                for child in self._children:
-                    child.check()
-                if self._producer_error is not None:
-                    raise self._producer_error
-                self._board.put = self._put
-                self._board.served = serve(pin(flights, SHOWN, self.settings), connection)
-                if done():
-                    return
-                if time.monotonic() > deadline:
-                    raise JobError(f"{phase}: not done within {limit_seconds:g} s; logs are in {self._logs()}")
-                time.sleep(1)  # the pace of the picture
+
+            def look(moving: str) -> None:
+                self._board.put, self._board.moves = self._put, moving
+                self._board.starting = self._not_ready()
+                if (snapshot := self._snapshot()) is not None:
+                    self._board.served = serve(snapshot, connection)
+                self._screen.show()
+
+            return wait_for(done, phase, depends_on=needed, moves=moves, every_seconds=LOOK_SECONDS, on_look=look)
+
+    def _snapshot(self) -> Snapshot | None:
+        try:
+            return pin(flights, SHOWN, self.settings)
+        except TableError:  # the streams make the tables when they start
+            return None
+
+    def _is_ready(self, *names: str) -> bool:
+        return self._platform is None or self._platform.is_ready(*names)
+
+    def _not_ready(self) -> list[str]:
+        if self._platform is None:
+            return []
+        parts = self._platform.supervisor.parts.values()
+        return [f"{one.part.name} {one.state}" for one in parts if one.state not in ("ready", "done")]
 
     def _logs(self) -> str:
-        return f"{self._folder} and {self.settings.home / 'airflow'}"
+        assert self._platform is not None
+        folder, project = self._platform.logs, self._base.project_dir
+        shown = folder.relative_to(project) if folder.is_relative_to(project) else folder
+        return f"{shown}, of tasks in {shown.parent / 'airflow' / 'logs'}"
 
     def _keep(self) -> None:
+        assert self._platform is not None
         self._console.print(f"Kinesis:  {self.settings.kinesis_endpoint_url}")
-        self._console.print(f"Airflow:  http://127.0.0.1:{self._options.airflow_port} (no login)")
+        self._console.print(f"Airflow:  {self._platform.airflow_url} (no login; schedules are switched off)")
         self._console.print(f"Tables:   {self.settings.lake_uri}", soft_wrap=True)
         self._console.print(
-            f"Ask with: TIDEMARK_LAKE_URI={self.settings.lake_uri} tidemark sql 'FROM flights.silver LIMIT 5'",
+            f'In a second shell: eval "$(TIDEMARK_HOME={self.settings.home} tidemark env)", then for example '
+            "tidemark sql 'FROM flights.silver LIMIT 5'",
             soft_wrap=True,
         )
         self._console.print("Everything goes on until you press ^C.")
         while True:
-            for child in self._children:
-                child.check()
-            time.sleep(2)
-
-    def _child(self, child: Child) -> None:
-        self._children.append(child)
-        self._stack.callback(child.stop)
+            self.check()
+            time.sleep(1)
 
     def _note(self, text: str) -> None:
         self._board.notes.append(text)
+        self._screen.note(text)
 
     def _mark(self, what: str) -> None:
         self.timings[what] = time.monotonic() - self._began

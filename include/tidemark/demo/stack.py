@@ -81,11 +81,9 @@ class StackDemo(Demo):
         self._kinesis = kinesis_client(base)
         self._airflow = AirflowClient(os.environ[AIRFLOW_VARIABLE], ("admin", os.environ.get(PASSWORD_VARIABLE, "")))
 
-    def _check(self) -> None:
+    def _start(self) -> None:
         if not self._airflow.healthy():
             raise PreconditionError("the stack is not up, or not healthy: `docker compose ps` shows what is missing")
-
-    def _start_kinesis(self) -> None:
         ensure_stream(self._kinesis, flights)
         create_tables(tables_of(flights, self.settings), self.settings)
         there = stream_contents(self._kinesis, flights.source.name)
@@ -98,13 +96,14 @@ class StackDemo(Demo):
             )
         self._put_before = there.keys
         self._console.print(f"Kinesis at {self.settings.kinesis_endpoint_url}, with {there.keys:,} flights so far")
-
-    def _start_streams(self) -> None:
         self._console.print("Streams of flights run on the Spark cluster (logs: docker compose logs stream-flights)")
 
-    def _start_airflow(self) -> AirflowClient:
+    def _await_streams(self) -> None:
+        """They run."""
+
+    def _await_airflow(self) -> AirflowClient:
         for dag in ("flights.reprocess", "flights.compact"):
-            self._watch("Airflow reads the DAGs", partial(self._airflow.has_dag, dag), limit_seconds=180)
+            self._watch("Airflow reads the DAGs", partial(self._airflow.has_dag, dag))
             self._airflow.switch_on(dag)
         return self._airflow
 
