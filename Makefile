@@ -55,9 +55,9 @@ format: $(STAMP) ## Format the code, and mend what ruff can mend
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
-lock: ## Resolve pyproject.toml into requirements.txt, with hashes
+lock: ## Resolve pyproject.toml into requirements.txt, with hashes, for Python 3.11 to 3.14
 	@scripts/setup.sh uv
-	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --extra dev --extra stack pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements.txt
 	@echo "requirements.txt is up to date; the next command installs it"
 
 clean: ## Remove what runs made: lake, state, logs, caches (not .venv, not the jars: nothing is downloaded again)
