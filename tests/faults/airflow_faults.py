@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,11 +23,10 @@ import psutil
 from airflow_world import AirflowWorld, Run, free_port
 from layers import kinesis_records, make_tables, read, run_refine
 
-from tidemark.airflow.standalone import airflow_environment, prepare_database
 from tidemark.delta import NOTHING, open_table
+from tidemark.embedded.platform import Platform, PlatformOptions
 from tidemark.jars import ensure_jars
 from tidemark.pipelines.flights import flights
-from tidemark.processes import Child
 from tidemark.producers.flights import events
 from tidemark.publish import coverage, covered_app, days_between
 from tidemark.settings import Settings, get_settings
@@ -39,53 +37,10 @@ from tidemark_spark.session import local_session
 
 DAG = "flights.reprocess"
 FIRST = date(2013, 1, 1)
-PARTS = ("api-server", "scheduler", "dag-processor")
-SOON = {
-    # The defaults notice what was killed after five minutes.
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "40",
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
-    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "20",
-}
 
 
 def say(text: str) -> None:
     print(f"{datetime.now(UTC):%H:%M:%S} {text}", flush=True)
-
-
-class Airflow:
-    """Airflow's parts as processes of their own, so that one can be killed and started again."""
-
-    def __init__(self, settings: Settings, port: int) -> None:
-        self._home = settings.home / "airflow"
-        prepare_database(self._home)
-        self.environment = {**airflow_environment(settings, port, self._home, paused=True), **SOON}
-        self._airflow = str(Path(sys.executable).with_name("airflow"))
-        log = settings.home / "migrate.log"
-        with log.open("w") as output:
-            command = [self._airflow, "db", "migrate"]
-            subprocess.run(command, env=self.environment, stdout=output, stderr=output, check=True)
-        self.parts = {part: self._start(part) for part in PARTS}
-        self._orphans: list[psutil.Process] = []
-        """Workers of a scheduler that was killed; their titles overwrite the environment that would tell them."""
-
-    def kill_scheduler_and_start_another(self) -> None:
-        """SIGKILL for the scheduler alone: its workers are left to themselves, as when the kernel kills it."""
-        killed = self.parts["scheduler"].process
-        self._orphans += psutil.Process(killed.pid).children(recursive=True)
-        killed.kill()
-        killed.wait()
-        self.parts["scheduler"] = self._start("scheduler")
-
-    def stop(self) -> None:
-        for child in self.parts.values():
-            child.stop(grace_seconds=5)
-        for process in self._orphans:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-
-    def _start(self, part: str) -> Child:
-        log = self._home / f"{part}-{time.time():.0f}.log"
-        return Child(part, [self._airflow, part], log, self.environment, stop_signal=signal.SIGINT)
 
 
 def processes(**environment: str) -> Iterator[psutil.Process]:
@@ -100,8 +55,8 @@ def processes(**environment: str) -> Iterator[psutil.Process]:
 class Attack:
     """The backfill, what is done to it, and what must hold in the end."""
 
-    def __init__(self, settings: Settings, world: AirflowWorld, airflow: Airflow, days: int, put: int) -> None:
-        self.settings, self.world, self.airflow = settings, world, airflow
+    def __init__(self, settings: Settings, world: AirflowWorld, days: int, put: int) -> None:
+        self.settings, self.world = settings, world
         self.put = put
         """Events in the lake."""
         self.days = days_between(FIRST, FIRST + timedelta(days=days))
@@ -133,8 +88,10 @@ class Attack:
     def kill_the_scheduler(self) -> None:
         """SIGKILL for the scheduler while a driver holds a date."""
         self.until(self.working, "a driver holds a date")
-        say(f"kills the scheduler, with {len(self.drivers())} drivers at work, and starts another")
-        self.airflow.kill_scheduler_and_start_another()
+        say(f"kills the scheduler, with {len(self.drivers())} drivers at work")
+        scheduler = self.world.platform.supervisor.parts["scheduler"]
+        assert scheduler.child is not None
+        scheduler.child.process.kill()
 
     def working(self) -> psutil.Process | None:
         """A driver that holds the lock of its date."""
@@ -240,14 +197,14 @@ def main() -> int:
         settings = Settings(home=Path(folder), jars_dir=jars, spark_slots=given.slots, retry_seconds=5)
         put = fill(settings, given.days)
         say(f"{put:,} flights of {given.days} days are in silver; Airflow starts")
-        port = free_port()
-        airflow = Airflow(settings, port)
-        try:
-            world = AirflowWorld(settings, port, airflow.parts["api-server"], [])
+        options = PlatformOptions(kinesis_port=None, airflow_port=free_port(), paused=True, durable=False)
+        with Platform(settings, options, say) as platform:
+            platform.claim("the backfill's platform")
+            platform.start(say)
+            world = AirflowWorld(settings, platform, [])
             world.wait_until_it_reads_the_dags()
-            wrong = Attack(settings, world, airflow, given.days, put).run(given.slots)
-        finally:
-            airflow.stop()
+            wrong = Attack(settings, world, given.days, put).run(given.slots)
+        platform.remove()
     for line in wrong:
         say(f"WRONG: {line}")
     say("all holds" if not wrong else f"{len(wrong)} things are wrong")

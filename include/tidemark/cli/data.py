@@ -83,8 +83,12 @@ def status(
     pipeline: Annotated[str | None, typer.Argument(help="Name of a pipeline; all without it.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show each table's position in the log, lag, rows, files and size."""
+    """Show the parts of the platform, if it runs here, and each table's position in the log, lag, rows, files, size."""
+    from tidemark.cli.platform import parts_table, platform_record
     from tidemark.status import pipeline_status
+
+    if not json and (record := platform_record()) is not None:
+        Console().print(parts_table(record.parts(), get_settings()))
 
     chosen = [get_pipeline(pipeline)] if pipeline else list(load_pipelines().values())
     rows = [table.model_dump() for one in chosen for table in pipeline_status(one, get_settings())]

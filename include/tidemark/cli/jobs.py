@@ -1,18 +1,28 @@
 """Commands that run Spark jobs, here and now, by the same spark-submit that the DAGs use."""
 
+import signal
 import subprocess
+import time
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from tidemark.errors import JobError, TidemarkError
+from tidemark.embedded.parts import MAX_ENDS, Backoff
+from tidemark.errors import TRY_AGAIN, JobError, TidemarkError
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
 
 PipelineArgument = Annotated[str, typer.Argument(help="Name of the pipeline.")]
 FromOption = Annotated[str, typer.Option("--from", help="First event date, such as 2013-01-01.")]
 ToOption = Annotated[str, typer.Option("--to", help="Event date after the last.")]
+
+_KILLED = (128 + signal.SIGKILL, 128 + signal.SIGTERM)
+"""Exit codes of spark-submit whose Python driver was killed."""
+
+
+class TransientJobError(JobError):
+    """A job ended for a cause that may be gone the next time: its driver was killed, or it says so itself."""
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +41,10 @@ def submit(job: str, arguments: list[str]) -> None:
     ensure_jars(settings, Console(stderr=True).print)
     get_pipeline(arguments[1])
     done = subprocess.run(submit_command(job, arguments, settings), env=submit_environment(settings), check=False)
+    if done.returncode < 0:
+        raise TransientJobError(f"the driver of the {job} job was ended by {signal.Signals(-done.returncode).name}")
+    if done.returncode in (TRY_AGAIN, *_KILLED):
+        raise TransientJobError(f"the {job} job ended with exit code {done.returncode}; its output above says why")
     if done.returncode:
         raise JobError(f"the {job} job ended with exit code {done.returncode}; its output above says why")
 
@@ -57,8 +71,18 @@ def stream(
     pipeline: PipelineArgument,
     available_now: Annotated[bool, typer.Option(help="Stop once everything there is has been read.")] = False,
 ) -> None:
-    """Run the ingest and the refine stream of a pipeline."""
-    submit("stream", ["--pipeline", pipeline, *(["--available-now"] if available_now else [])])
+    """Run the ingest and the refine stream of a pipeline; a driver that ends for a temporary cause is started again."""
+    arguments = ["--pipeline", pipeline, *(["--available-now"] if available_now else [])]
+    backoff, console = Backoff(), Console(stderr=True)
+    while True:
+        try:
+            return submit("stream", arguments)
+        except TransientJobError as error:
+            pause = backoff.pause(time.monotonic())
+            if pause is None:
+                raise JobError(f"{error}. It has ended {MAX_ENDS + 1} times within ten minutes") from error
+            console.print(f"{error}. The streams are started again in {pause:g} s; ^C ends them", highlight=False)
+            time.sleep(pause)
 
 
 def stop(

@@ -62,8 +62,7 @@ def ensure_stream(client: "KinesisClient", pipeline: Pipeline) -> bool:
             client.describe_stream_summary(StreamName=name)
             created = False
         except client.exceptions.ResourceNotFoundException:
-            client.create_stream(StreamName=name, ShardCount=pipeline.source.shards)
-            created = True
+            created = _create(client, pipeline)
         client.get_waiter("stream_exists").wait(StreamName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     except (BotoCoreError, ClientError) as error:
         raise PreconditionError(
@@ -71,6 +70,14 @@ def ensure_stream(client: "KinesisClient", pipeline: Pipeline) -> bool:
             "the AWS credentials"
         ) from error
     return created
+
+
+def _create(client: "KinesisClient", pipeline: Pipeline) -> bool:
+    try:
+        client.create_stream(StreamName=pipeline.source.name, ShardCount=pipeline.source.shards)
+    except client.exceptions.ResourceInUseException:  # somebody else has just created it
+        return False
+    return True
 
 
 def sample_events(pipeline: Pipeline) -> Callable[..., Iterator[Event]]:

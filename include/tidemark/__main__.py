@@ -1,0 +1,6 @@
+"""``python -m tidemark``: the command ``tidemark``."""
+
+from tidemark.cli import main
+
+if __name__ == "__main__":
+    main()
