@@ -11,6 +11,7 @@ It takes the arguments of ``python`` as Spark gives them: ``-m MODULE ARGUMENTâ€
 import os
 import runpy
 import socket
+import struct
 import sys
 from typing import Any
 
@@ -33,13 +34,18 @@ def _connect() -> socket.socket | None:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.connect(path)
         return connection
-    if port is None or os.environ.get("SPARK_PREFER_IPV6", "false").lower() == "true":
+    secret = os.environ.get("PYTHON_WORKER_FACTORY_SECRET")
+    if port is None or secret is None or os.environ.get("SPARK_PREFER_IPV6", "false").lower() == "true":
         return None
-    return socket.create_connection(("127.0.0.1", int(port)))
+    connection = socket.create_connection(("127.0.0.1", int(port)))
+    # Spark waits for the secret as long as for the connection (SocketAuthHelper): a length of four bytes, and the text.
+    told = secret.encode()
+    connection.sendall(struct.pack("!i", len(told)) + told)
+    return connection
 
 
 def _hand_over(connection: socket.socket) -> None:
-    """Give the connection to the first that asks PySpark for one; Spark's secret is told then, as always."""
+    """Give the connection to the first that asks PySpark for one."""
     from pyspark import util
 
     original = util.local_connect_and_auth
@@ -52,7 +58,9 @@ def _hand_over(connection: socket.socket) -> None:
         made.settimeout(int(os.environ.get("SPARK_AUTH_SOCKET_TIMEOUT", "15")))
         file = made.makefile("rwb", int(os.environ.get("SPARK_BUFFER_SIZE", "65536")))
         if auth_secret is not None:
-            util._do_server_auth(file, auth_secret)
+            (length,) = struct.unpack("!i", file.read(4))
+            if (reply := file.read(length)) != b"ok":
+                raise ConnectionError(f"Spark refuses this worker: {reply!r}")
         return file, made
 
     util.local_connect_and_auth = connect
