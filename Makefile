@@ -5,12 +5,19 @@ STAMP := $(VENV)/.tidemark-setup
 SOURCES := include spark dags
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stack stack-test test test-fast faults faults-merge faults-demo faults-airflow lint types format lock clean
+.PHONY: help setup demo stack stack-test test test-fast test-newest faults faults-merge faults-demo faults-airflow lint types format lock clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## Install what the lock says into .venv, and the Delta jars (the other commands do it by themselves)
+setup: $(STAMP) ## Install what the lock says into .venv, and the Delta jars (the other commands do it; PYTHON=PATH chooses one)
+
+# PYTHON chooses another Python than the one of .venv: it is made anew.
+ifneq ($(PYTHON),)
+ifneq ($(shell PYTHON=$(PYTHON) scripts/prerequisites.sh python 2>&1),$(shell PYTHON=$(BIN)/python scripts/prerequisites.sh python 2>&1))
+.PHONY: $(STAMP)
+endif
+endif
 
 $(STAMP): requirements.txt pyproject.toml
 	@scripts/setup.sh
@@ -33,6 +40,9 @@ test: $(STAMP) ## Run all tests, two files at a time (ARGS="-k name" chooses)
 
 test-fast: $(STAMP) ## Run the tests that need no Spark, no Airflow and no server
 	@$(BIN)/pytest tests/unit $(ARGS)
+
+test-newest: $(STAMP) ## Run the unit tests and one pipeline on the newest Python that is there (in .venv-newest)
+	@scripts/test_newest.sh $(ARGS)
 
 faults: $(STAMP) ## Run many seeded fault schedules of the Kinesis source (ARGS="--count 200 --first-seed 0")
 	@PYTHONPATH=tests/support:tests/faults $(BIN)/python tests/faults/kinesis_schedules.py $(ARGS)

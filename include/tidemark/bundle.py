@@ -1,10 +1,12 @@
 """The bundle that a cluster runs: code, definitions, suites, jobs and jars, with a manifest.
 
-Made of what is here and nothing else: the same input gives the same bytes. A bundle is a folder:
+Made of what is here and nothing else: the same input, and the same minor version of Python, give the same bytes. A
+bundle is a folder:
 
 - ``tidemark.zip``: what driver and executors import (``--py-files``), with all definitions, and the suites;
 - ``jobs/``: the spark-submit entries; ``jars/``: Delta for the Spark that the bundle is for;
-- ``requirements.txt``: the packages that the code needs, of the lock, with hashes; Spark itself is the cluster's;
+- ``requirements.txt``: the packages that the code needs on this Python, of the lock, with hashes; Spark itself is the
+  cluster's;
 - ``environment.tar.gz``, if given: a packed virtual environment with them (``spark.archives``);
 - ``manifest.json``: versions, and each file's size and SHA-256.
 """
@@ -12,7 +14,9 @@ Made of what is here and nothing else: the same input gives the same bytes. A bu
 import hashlib
 import importlib.util
 import json
+import re
 import shutil
+import sys
 import tarfile
 import tempfile
 import zipfile
@@ -38,6 +42,9 @@ HERE_ONLY = ("rehearse",)
 """Jobs for the machine that they are installed on."""
 PROVIDED = ("pyspark", "pyspark-client", "py4j", "delta-spark")
 """What a cluster brings itself, or gets as a jar."""
+PYTHON = "{}.{}".format(*sys.version_info)
+"""The Python that a bundle is for: the one that makes it. A driver and its executors must have the same, too."""
+_PYTHON_FOLDER = re.compile(r"lib/python(3\.\d+)/site-packages/")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -88,7 +95,7 @@ def make_bundle(folder: Path, jars: list[Path], spark: str, settings: Settings, 
         if environment is not None:
             shutil.copyfile(environment, new / BUNDLE_ENVIRONMENT)
         parts = [_part(new, path) for path in sorted(new.rglob("*")) if path.is_file()]
-        versions = {"tidemark": version("tidemark"), "spark": spark, "python": "3.11"}
+        versions = {"tidemark": version("tidemark"), "spark": spark, "python": PYTHON}
         manifest = {**versions, "pipelines": sorted(load_pipelines()), "files": {p.name: p._asdict() for p in parts}}
         (new / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
         if folder.exists():
@@ -98,7 +105,7 @@ def make_bundle(folder: Path, jars: list[Path], spark: str, settings: Settings, 
 
 
 def check_environment(archive: Path, pins: str) -> None:
-    """Raise PreconditionError if an archive is no packed environment with what the lock's part ``pins``."""
+    """Raise PreconditionError if an archive is not a packed environment of this Python with what ``pins`` asks for."""
     try:
         with tarfile.open(archive) as packed:
             names = [PurePosixPath(name) for name in packed.getnames()]
@@ -107,6 +114,12 @@ def check_environment(archive: Path, pins: str) -> None:
     if PurePosixPath("bin/python") not in names:
         raise PreconditionError(
             f"--environment {archive} has no bin/python at its root: pack a virtual environment with venv-pack"
+        )
+    pythons = {match[1] for name in names if (match := _PYTHON_FOLDER.match(str(name)))}
+    if pythons and PYTHON not in pythons:
+        raise PreconditionError(
+            f"--environment {archive} has Python {max(pythons)}, and a bundle is for the Python that makes it, here "
+            f"{PYTHON}: pack an environment of {PYTHON}, or run `make setup PYTHON=python{max(pythons)}` first"
         )
     folders = {part for name in names for part in name.parts if part.endswith(".dist-info")}
     have = {_pin(folder.removesuffix(".dist-info"), "-") for folder in folders}

@@ -6,9 +6,12 @@ Spark; called with settings that name Maven Central only and a cache of its own,
 
 import re
 import shutil
+import ssl
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tidemark.errors import PreconditionError
@@ -19,6 +22,10 @@ SPARK = "4.2"
 """The Spark that is installed here."""
 DELTA_ARTIFACT = ("io.delta", "delta-spark_{spark}_2.13", "4.4.0")
 """Its group, name and version; the name says which Spark it is for."""
+_UNTRUSTED = "PKIX path building failed"
+"""What Java says of a server whose certificate comes from an authority that it does not know."""
+_SYSTEM_AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _IVY_SETTINGS = """<ivysettings>
   <settings defaultResolver="central"/>
   <resolvers><ibiblio name="central" m2compatible="true"/></resolvers>
@@ -46,19 +53,16 @@ def ensure_jars(settings: Settings, say: Callable[[str], None], spark: str = SPA
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="jars-") as scratch:
         work = Path(scratch)
         (work / "ivysettings.xml").write_text(_IVY_SETTINGS)
-        done = subprocess.run(
-            [
-                java, "-cp", f"{spark_jars}/*", "org.apache.ivy.Main",
-                "-settings", str(work / "ivysettings.xml"), "-cache", str(work / "cache"),
-                "-dependency", *artifact, "-confs", "default",
-                "-retrieve", str(work / "jars" / "[artifact]-[revision].[ext]"),
-            ],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = _ivy(java, spark_jars, work, artifact)
+        if _UNTRUSTED in done.stdout + done.stderr and (authorities := _system_authorities()):
+            done = _ivy(java, spark_jars, work, artifact, *_trusting(authorities, work))
         found = sorted((work / "jars").glob("*.jar"))
         if done.returncode or not any(jar.name.startswith(artifact[1]) for jar in found):
             tail = "\n".join((done.stdout + done.stderr).splitlines()[-8:])
-            raise PreconditionError(f"the Delta jars could not be downloaded; check the network and try again:\n{tail}")
+            remedy = "check the network and try again"
+            if _UNTRUSTED in tail:
+                remedy = "set SSL_CERT_FILE to a file with the authority (PEM) that the server's certificate comes from"
+            raise PreconditionError(f"the Delta jars could not be downloaded; {remedy}:\n{tail}")
         shipped = {jar.name.rsplit("-", 1)[0] for jar in spark_jars.glob("*.jar")}
         ready = work / "ready"
         ready.mkdir()
@@ -68,3 +72,38 @@ def ensure_jars(settings: Settings, say: Callable[[str], None], spark: str = SPA
         shutil.rmtree(folder, ignore_errors=True)
         ready.rename(folder)
     return sorted(folder.glob("*.jar"))
+
+
+def _ivy(
+    java: str, spark_jars: Path, work: Path, artifact: tuple[str, ...], *java_options: str
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [
+            java, *java_options, "-cp", f"{spark_jars}/*", "org.apache.ivy.Main",
+            "-settings", str(work / "ivysettings.xml"), "-cache", str(work / "cache"),
+            "-dependency", *artifact, "-confs", "default",
+            "-retrieve", str(work / "jars" / "[artifact]-[revision].[ext]"),
+        ],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def _system_authorities() -> Path | None:
+    """The file of the authorities that SSL_CERT_FILE names, or that this system trusts; None without one."""
+    places = (ssl.get_default_verify_paths().cafile, *_SYSTEM_AUTHORITIES)
+    return next((Path(place) for place in places if place and Path(place).is_file()), None)
+
+
+def _trusting(authorities: Path, folder: Path) -> list[str]:
+    """Java's options to trust the authorities of a PEM file; Java itself reads none, and many JDKs bring their own."""
+    from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
+    from cryptography.x509 import load_pem_x509_certificate
+
+    named = []
+    with warnings.catch_warnings(action="ignore"):  # stores hold old certificates that break today's rules
+        for number, text in enumerate(_CERTIFICATE.findall(authorities.read_bytes())):
+            with suppress(ValueError):
+                named.append(pkcs12.PKCS12Certificate(load_pem_x509_certificate(text), b"%d" % number))
+    store = folder / "authorities.p12"
+    store.write_bytes(pkcs12.serialize_java_truststore(named, BestAvailableEncryption(b"public")))
+    return [f"-Djavax.net.ssl.trustStore={store}", "-Djavax.net.ssl.trustStorePassword=public"]

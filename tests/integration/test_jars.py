@@ -8,7 +8,7 @@ from pathlib import Path
 from tidemark.class_archive import ensure_class_archive
 from tidemark.jars import ensure_jars
 from tidemark.settings import get_settings
-from tidemark.spark_conf import JAVA_OPTIONS, spark_conf, submit_environment
+from tidemark.spark_conf import JAVA_OPTIONS, java_executable, spark_conf, submit_environment
 
 COMMAND = [str(Path(sys.executable).with_name("tidemark")), "jars", "--no-archive"]
 SUBMIT = str(Path(sys.executable).with_name("spark-submit"))
@@ -26,7 +26,10 @@ def test_half_downloaded_files_of_maven_and_ivy_do_no_harm_and_a_second_run_down
     (ivy / "delta-spark_4.2_2.13-4.4.0.jar").write_bytes(b"PK\x03\x04 cut off")
     # An interrupted fetch of our own, too.
     (tmp_path / "home" / "jars-left").mkdir(parents=True)
-    environment = {**os.environ, "TIDEMARK_HOME": str(tmp_path / "home"), "JAVA_TOOL_OPTIONS": f"-Duser.home={user}"}
+    # A JDK with certificate authorities of its own, among which the network's is not: the system's are taken then.
+    store = f"-Djavax.net.ssl.trustStore={_strange_authorities(tmp_path)} -Djavax.net.ssl.trustStorePassword=public"
+    options = f"-Duser.home={user} {store}"
+    environment = {**os.environ, "TIDEMARK_HOME": str(tmp_path / "home"), "JAVA_TOOL_OPTIONS": options}
     first = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, check=False, timeout=400)
     assert first.returncode == 0, first.stderr[-2000:]
     jars = sorted((tmp_path / "home" / "jars").glob("*.jar"))
@@ -37,6 +40,14 @@ def test_half_downloaded_files_of_maven_and_ivy_do_no_harm_and_a_second_run_down
     second = subprocess.run(COMMAND, env=offline, capture_output=True, text=True, check=False, timeout=60)
     assert second.returncode == 0, second.stderr[-2000:]
     assert "Resolving" not in second.stderr
+
+
+def _strange_authorities(folder: Path) -> Path:
+    made = folder / "strange.p12"
+    command = [str(Path(java_executable()).with_name("keytool")), "-genkeypair", "-keystore", str(made)]
+    options = ["-alias", "x", "-dname", "CN=x", "-keyalg", "EC", "-storetype", "PKCS12", "-storepass", "public"]
+    subprocess.run([*command, *options], check=True, capture_output=True)
+    return made
 
 
 def test_a_driver_starts_from_the_archive_of_classes(tmp_path: Path) -> None:

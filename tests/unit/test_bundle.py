@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tidemark import registry
-from tidemark.bundle import check_environment, make_bundle
+from tidemark.bundle import PYTHON, check_environment, make_bundle
 from tidemark.errors import DefinitionError, PreconditionError
 from tidemark.requirements import imports, locked, needed
 from tidemark.settings import Settings, get_settings
@@ -58,6 +58,7 @@ def test_a_bundle_is_the_same_byte_for_byte_and_its_manifest_fits(pipelines: Pat
     assert files(make(tmp_path)) == first, "made anew where it was"
     manifest = json.loads(first["manifest.json"])
     assert manifest["pipelines"] == ["clickstream", "flights", "third"]
+    assert manifest["python"] == ".".join(map(str, sys.version_info[:2]))
     assert manifest["files"].keys() == first.keys() - {"manifest.json"}
     assert {path.name for path in tmp_path.iterdir()} == {"again", "bundle", "delta.jar", "pipelines"}
 
@@ -124,11 +125,13 @@ def test_an_environment_must_hold_what_the_code_needs(tmp_path: Path) -> None:
         return tmp_path / "environment.tar.gz"
 
     pins = locked({"first", "second-name"}, LOCK)
-    inside = "lib/python3.11/site-packages"
+    inside = f"lib/python{PYTHON}/site-packages"
     both = [f"{inside}/First-1.0.dist-info/METADATA", f"{inside}/second_name-2.0.dist-info/METADATA"]
     check_environment(packed("bin/python", *both), pins)
     with pytest.raises(PreconditionError, match=r"lacks second-name==2\.0"):
         check_environment(packed("bin/python", both[0], f"{inside}/second_name-1.9.dist-info/METADATA"), pins)
+    with pytest.raises(PreconditionError, match=r"has Python 3\.10,.* or run `make setup PYTHON=python3\.10` first"):
+        check_environment(packed("bin/python", *(name.replace(PYTHON, "3.10") for name in both)), pins)
     with pytest.raises(PreconditionError, match="no bin/python"):
         check_environment(packed("venv/bin/python", *both), pins)
     with pytest.raises(PreconditionError, match=r"pack a virtual environment as \.tar\.gz"):

@@ -152,4 +152,5 @@ def produce(
             client, definition, chosen, records_per_second=rate,
             on_progress=lambda p: progress.update(task, completed=p.records),
         )  # fmt: skip
-    typer.echo(f"{done.records:,} records, {done.bytes:,} bytes, {done.retried:,} put again")
+    repeated = f", {done.repeated:,} calls repeated: the stream may hold their records twice" if done.repeated else ""
+    typer.echo(f"{done.records:,} records, {done.bytes:,} bytes, {done.retried:,} put again{repeated}")

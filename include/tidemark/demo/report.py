@@ -1,7 +1,9 @@
 """The demo's closing account and proof."""
 
+from collections import Counter
 from dataclasses import dataclass
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
@@ -9,6 +11,7 @@ from rich.table import Table as RichTable
 
 from tidemark.definition import Pipeline
 from tidemark.delta import open_table
+from tidemark.demo.disturbances import BROKEN, DUPLICATES, SERVED, Expected
 from tidemark.demo.proof import Proof, prove, recompute
 from tidemark.producers.flights import read_flights
 from tidemark.serving import answer, pin
@@ -17,8 +20,23 @@ from tidemark.tables import Table, tables_of
 
 
 @dataclass(frozen=True)
+class Fate:
+    """What became of the records of one kind."""
+
+    kind: str
+    put: int
+    found: int
+    where: str
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all of them are where they must be, and no others."""
+        return self.put == self.found
+
+
+@dataclass(frozen=True)
 class Account:
-    """Where every record went: by count, and by key."""
+    """Where every record went: by count, by key, and by kind."""
 
     put: int
     bronze: int
@@ -27,36 +45,55 @@ class Account:
     silver_distinct: int
     quarantined: int
     duplicates: int
+    missing_flights: int
+    """Flights that must be served, and are not."""
+    unexpected_flights: int
+    """Rows of silver that are not flights, or flights that no whole record was put of."""
+    fates: tuple[Fate, ...]
 
     @property
     def balances(self) -> bool:
-        """Each record once in bronze, each key once in silver, and nothing lost."""
+        """Each record once in bronze, each key once in silver, nothing lost, and each kind where it must be."""
         return (
             self.put == self.bronze == self.bronze_distinct == self.silver + self.quarantined + self.duplicates
             and self.silver == self.silver_distinct
+            and not (self.missing_flights or self.unexpected_flights)
+            and all(fate.agrees for fate in self.fates)
         )
 
 
-def account(pipeline: Pipeline, put: int, settings: Settings) -> Account:
-    """Count the tables."""
+def account(pipeline: Pipeline, expected: Expected, settings: Settings) -> Account:
+    """Count the tables, and look for every flight and every broken record in them."""
     tables = tables_of(pipeline, settings)
     bronze = _read(tables.bronze, ["shard_id", "sequence_number", "sub_sequence_number"], settings)
     silver = _read(tables.silver, list(pipeline.key), settings)
-    log = _read(tables.refine_log, ["duplicates"], settings)
+    broken = _read(tables.quarantine, ["data"], settings)["data"].to_pylist()
+    duplicates = pc.sum(_read(tables.refine_log, ["duplicates"], settings)["duplicates"]).as_py() or 0
+    served = _flight_numbers(silver, pipeline)
+    arrivals = {number: expected.arrivals.get(number) for number in served if number is not None}
+    found = Counter([*arrivals.values(), *(expected.broken.get(data) for data in broken)])
+    fates = [Fate(kind, expected.counts[kind], found[kind], "silver") for kind in SERVED]
+    fates += [Fate(kind, expected.counts[kind], found[kind], "quarantine") for kind in BROKEN]
+    twice = ", ".join(f"{expected.counts[kind]:,} {kind.removeprefix('duplicate, ')}" for kind in DUPLICATES)
+    fates.append(Fate(f"duplicates ({twice})", expected.duplicates, duplicates, "left out"))
     return Account(
-        put,
+        expected.records,
         bronze.num_rows,
         bronze.group_by(bronze.column_names).aggregate([]).num_rows,
         silver.num_rows,
         silver.group_by(silver.column_names).aggregate([]).num_rows,
-        _read(tables.quarantine, ["sequence_number"], settings).num_rows,
-        pc.sum(log["duplicates"]).as_py() or 0,
+        len(broken),
+        duplicates,
+        len(expected.arrivals.keys() - arrivals.keys()),
+        sum(expected.arrivals.get(-1 if number is None else number) is None for number in served),
+        tuple(fates),
     )
 
 
-def proofs(pipeline: Pipeline, put: int, settings: Settings) -> list[Proof]:
-    """Each rollup as served against the input file's first ``put`` flights."""
-    events = read_flights().head(put)
+def proofs(pipeline: Pipeline, expected: Expected, settings: Settings) -> list[Proof]:
+    """Each rollup as served against the flights of the input file that must be served."""
+    flights = read_flights()
+    events = flights[flights.index.isin(expected.arrivals)]
     return [
         prove(answer(pin(pipeline, rollup, settings)), recompute(events, pipeline, rollup), rollup)
         for rollup in pipeline.rollups
@@ -65,10 +102,19 @@ def proofs(pipeline: Pipeline, put: int, settings: Settings) -> list[Proof]:
 
 def print_report(console: Console, found: Account, proven: list[Proof], timings: dict[str, float]) -> bool:
     """Print the account, the proof and the timings; True if everything agrees."""
+    table = RichTable("kind of record", title="What was put, and what became of it", title_justify="left")
+    for name in ("put", "found"):
+        table.add_column(name, justify="right")
+    for name in ("where", "agrees"):
+        table.add_column(name)
+    for fate in found.fates:
+        table.add_row(fate.kind, f"{fate.put:,}", f"{fate.found:,}", fate.where, _verdict(fate.agrees))
+    console.print(table)
     table = RichTable("account", "records", title="Where every record went", title_justify="left")
     table.columns[1].justify = "right"
     for name, count in vars(found).items():
-        table.add_row(name.replace("_", " "), f"{count:,}")
+        if name != "fates":
+            table.add_row(name.replace("_", " "), f"{count:,}")
     table.add_row("agrees", _verdict(found.balances))
     console.print(table)
     table = RichTable(title="Served rollups against a recomputation from the input file", title_justify="left")
@@ -94,3 +140,14 @@ def _verdict(holds: bool) -> str:
 
 def _read(table: Table, columns: list[str], settings: Settings) -> pa.Table:
     return open_table(table, settings).to_pyarrow_dataset().to_table(columns=columns)
+
+
+def _flight_numbers(silver: pa.Table, pipeline: Pipeline) -> list[int | None]:
+    """Of each row of silver, the number of its flight in the input file; None where the file has no such flight."""
+    keys = read_flights()[list(pipeline.key)].rename_axis("number").reset_index()
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("silver", silver).register("keys", keys)
+        found = connection.sql(f"SELECT number FROM silver LEFT JOIN keys USING ({', '.join(pipeline.key)})")
+        numbers: list[int | None] = found.to_arrow_table()["number"].to_pylist()
+        return numbers

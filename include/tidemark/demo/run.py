@@ -16,13 +16,13 @@ from rich.console import Console
 
 from tidemark.airflow.client import AirflowClient
 from tidemark.delta import open_table, position
+from tidemark.demo.disturbances import LONGEST_DELAY, Disturbances, Expected
 from tidemark.demo.live import Board, Screen, serve
-from tidemark.demo.report import Account, account, print_report, proofs
+from tidemark.demo.report import account, print_report, proofs
 from tidemark.embedded.platform import Platform, PlatformOptions, embedded_settings
 from tidemark.errors import JobError, PreconditionError, TableError
 from tidemark.pipelines.flights import flights
-from tidemark.producers.flights import events
-from tidemark.producers.producer import Event, Produced, ensure_stream, kinesis_client, produce
+from tidemark.producers.producer import Event, Produced, ensure_stream, kinesis_client, produce, stream_data
 from tidemark.serving import Snapshot, pin
 from tidemark.serving.view import connect
 from tidemark.settings import Settings
@@ -33,6 +33,8 @@ MIN_FREE_BYTES = 2 * 2**30
 REPROCESSED = (date(2013, 1, 1), date(2013, 4, 1))
 SHOWN = flights.rollup("departures_daily")
 STREAMS = f"{flights.name}-streams"
+LATEST_SECONDS = 600
+"""How much later a late record may come: the streams know a duplicate for an hour."""
 LOOK_SECONDS = 1.0
 """The pace of the picture."""
 
@@ -63,6 +65,12 @@ class Demo:
         self._board = Board()
         self._screen = Screen(self._board, console)
         self._produced = Produced()
+        longest_delay = min(LONGEST_DELAY, int(options.records_per_second * LATEST_SECONDS))
+        self._disturbances = Disturbances(longest_delay=longest_delay)
+        self._planned = Expected()
+        """Of the records that were put so far by this run."""
+        self._expected: Expected | None = None
+        """Of all that the stream holds; known once everything is put."""
         self._put_before = 0
         self._producer_error: BaseException | None = None
         self._began = time.monotonic()
@@ -86,14 +94,15 @@ class Demo:
             airflow = self._await_airflow()
             self._reprocess(airflow)
             self._watch("producing", lambda: self._produced.done, self._progress)
+            expected = self._expected = self._expect()
             self._watch("refine catches up", self._caught_up, self._progress)
             self._mark("every flight served")
             self._board.phase = "done"
         self._console.print()
         if self._producer_error is not None:
             raise self._producer_error
-        found = self._account()
-        proven = proofs(flights, self._put, self.settings)
+        found = account(flights, expected, self.settings)
+        proven = proofs(flights, expected, self.settings)
         self._mark("proved")
         agrees = print_report(self._console, found, proven, self.timings)
         if self._options.keep:
@@ -109,10 +118,7 @@ class Demo:
 
     @property
     def _put(self) -> int:
-        return self._put_before + self._produced.records
-
-    def _account(self) -> Account:
-        return account(flights, self._put, self.settings)
+        return self._put_before + self._produced.records if self._expected is None else self._expected.records
 
     def _start(self) -> None:
         """Start the platform in a folder of its own, which is made anew."""
@@ -168,7 +174,14 @@ class Demo:
         threading.Thread(target=put, name="producer", daemon=True).start()
 
     def _events(self) -> Iterable[Event]:
-        return events(self._options.records)
+        return self._disturbances.events(0, self._options.records, self._planned)
+
+    def _expect(self) -> Expected:
+        """What must be found: by plan, or where a call was repeated, by what the stream holds, as that may be more."""
+        return self._expect_of_stream(self._options.records) if self._produced.repeated else self._planned
+
+    def _expect_of_stream(self, stop: int | None = None) -> Expected:
+        return self._disturbances.expected_of(stream_data(kinesis_client(self.settings), flights.source.name), stop)
 
     def _await_airflow(self) -> AirflowClient:
         client = AirflowClient(f"http://127.0.0.1:{self._options.airflow_port}")

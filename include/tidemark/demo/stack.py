@@ -5,9 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,17 +13,13 @@ from rich.console import Console
 
 from tidemark.airflow.client import AirflowClient
 from tidemark.delta import create_tables, open_table
-from tidemark.demo.report import Account, account
+from tidemark.demo.disturbances import Expected
 from tidemark.demo.run import Demo, DemoOptions
 from tidemark.errors import PreconditionError
 from tidemark.pipelines.flights import flights
-from tidemark.producers.flights import events
 from tidemark.producers.producer import Event, ensure_stream, kinesis_client
 from tidemark.settings import Settings
 from tidemark.tables import tables_of
-
-if TYPE_CHECKING:
-    from mypy_boto3_kinesis import KinesisClient
 
 AIRFLOW_VARIABLE = "TIDEMARK_STACK_AIRFLOW_URL"
 """Environment variable with the address of the stack's Airflow: set in its container ``cli`` only."""
@@ -46,38 +40,16 @@ def run_in_stack(arguments: list[str], project: Path) -> int:
     return subprocess.run(command, cwd=project, check=False).returncode
 
 
-class StreamContents(NamedTuple):
-    """What a Kinesis stream holds: records, and partition keys, of which each event has its own."""
-
-    records: int
-    keys: int
-
-
-def stream_contents(client: "KinesisClient", stream: str) -> StreamContents:
-    """Read a stream from its oldest record to its tip, which must not move meanwhile."""
-    records, keys = 0, set[str]()
-    for shard in client.list_shards(StreamName=stream)["Shards"]:
-        iterator = client.get_shard_iterator(
-            StreamName=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-        )["ShardIterator"]
-        while iterator:
-            answer = client.get_records(ShardIterator=iterator)
-            records += len(answer["Records"])
-            keys.update(record["PartitionKey"] for record in answer["Records"])
-            if not answer["Records"] and not answer.get("MillisBehindLatest"):
-                break
-            iterator = answer.get("NextShardIterator", "")
-    return StreamContents(records, len(keys))
-
-
 class StackDemo(Demo):
     """One run. It goes on with the flights after those that the stream holds, and proves the answer over all of them.
 
-    Bronze must hold what the stream itself holds, record by record: also where a producer had to repeat itself.
+    The tables must hold what the stream itself holds, record by record: also where a producer had to repeat itself, or
+    was killed.
     """
 
     def __init__(self, options: DemoOptions, base: Settings, console: Console) -> None:
         super().__init__(options, base, console)
+        self._first = 0
         self._kinesis = kinesis_client(base)
         self._airflow = AirflowClient(os.environ[AIRFLOW_VARIABLE], ("admin", os.environ.get(PASSWORD_VARIABLE, "")))
 
@@ -86,7 +58,7 @@ class StackDemo(Demo):
             raise PreconditionError("the stack is not up, or not healthy: `docker compose ps` shows what is missing")
         ensure_stream(self._kinesis, flights)
         create_tables(tables_of(flights, self.settings), self.settings)
-        there = stream_contents(self._kinesis, flights.source.name)
+        there = self._expect_of_stream()
         bronze = open_table(tables_of(flights, self.settings).bronze, self.settings)
         known = pc.sum(pa.table(bronze.get_add_actions(flatten=True))["num_records"]).as_py() or 0
         if known > there.records:
@@ -94,8 +66,9 @@ class StackDemo(Demo):
                 f"the stream {flights.source.name} holds {there.records:,} records and bronze {known:,}: the others "
                 "have aged out, and nothing can be compared any more. `docker compose down --volumes` begins again"
             )
-        self._put_before = there.keys
-        self._console.print(f"Kinesis at {self.settings.kinesis_endpoint_url}, with {there.keys:,} flights so far")
+        self._put_before = there.records
+        self._first = max(there.arrivals, default=-1) + 1
+        self._console.print(f"Kinesis at {self.settings.kinesis_endpoint_url}, with {self._first:,} flights so far")
         self._console.print("Streams of flights run on the Spark cluster (logs: docker compose logs stream-flights)")
 
     def _await_streams(self) -> None:
@@ -109,10 +82,11 @@ class StackDemo(Demo):
 
     def _events(self) -> Iterable[Event]:
         chosen = self._options.records
-        return islice(events(), self._put_before, None if chosen is None else self._put_before + chosen)
+        stop = None if chosen is None else self._first + chosen
+        return self._disturbances.events(self._first, stop, self._planned)
 
-    def _account(self) -> Account:
-        return account(flights, stream_contents(self._kinesis, flights.source.name).records, self.settings)
+    def _expect(self) -> Expected:
+        return self._expect_of_stream()
 
     def _logs(self) -> str:
         return "`docker compose logs`"

@@ -28,11 +28,15 @@ Event = dict[str, Any] | bytes
 
 @dataclass
 class Produced:
-    """What was put: records and bytes acknowledged, and records that had to be put again."""
+    """What was put: records and bytes acknowledged, records that had to be put again, and calls that were repeated.
+
+    The records of a repeated call may be in the stream twice: only the answer may have been lost.
+    """
 
     records: int = 0
     bytes: int = 0
     retried: int = 0
+    repeated: int = 0
     done: bool = field(default=False)
 
 
@@ -80,6 +84,20 @@ def _create(client: "KinesisClient", pipeline: Pipeline) -> bool:
     return True
 
 
+def stream_data(client: "KinesisClient", stream: str) -> Iterator[bytes]:
+    """The data of a stream's records from the oldest to its tip, which must not move meanwhile."""
+    for shard in client.list_shards(StreamName=stream)["Shards"]:
+        iterator = client.get_shard_iterator(
+            StreamName=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        while iterator:
+            answer = client.get_records(ShardIterator=iterator)
+            yield from (record["Data"] for record in answer["Records"])
+            if not answer["Records"] and not answer.get("MillisBehindLatest"):
+                break
+            iterator = answer.get("NextShardIterator", "")
+
+
 def sample_events(pipeline: Pipeline) -> Callable[..., Iterator[Event]]:
     """The function that the definition names as its source of sample events.
 
@@ -114,7 +132,7 @@ def produce(
 ) -> Produced:
     """Put events in order, at most ``records_per_second``; returns when every record is acknowledged.
 
-    At least once: a call whose answer was lost is repeated. Raises RetryError's cause after ten attempts.
+    At least once: a call whose answer was lost is repeated, and counted. Raises RetryError's cause after ten attempts.
     """
     records = (
         (event if isinstance(event, bytes) else orjson.dumps(event), partition_key(event, pipeline)) for event in events
@@ -183,7 +201,9 @@ def _put(client: "KinesisClient", stream: str, records: list[dict[str, Any]], pr
     )
     def attempt() -> None:
         nonlocal pending
-        answers = client.put_records(StreamName=stream, Records=pending)["Records"]  # type: ignore[arg-type]
+        answer = client.put_records(StreamName=stream, Records=pending)  # type: ignore[arg-type]
+        answers = answer["Records"]
+        produced.repeated += answer["ResponseMetadata"].get("RetryAttempts", 0)
         failed = [record for record, answer in zip(pending, answers, strict=True) if answer.get("ErrorCode")]
         produced.records += len(pending) - len(failed)
         produced.retried += len(failed)
