@@ -5,7 +5,7 @@ STAMP := $(VENV)/.tidemark-setup
 SOURCES := include spark dags
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stack stack-test test test-fast test-newest faults faults-merge faults-demo faults-airflow lint types format lock clean
+.PHONY: help setup demo stack stack-test test test-fast test-newest faults faults-merge faults-demo faults-calls faults-airflow lint types format lock clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ faults-merge: $(STAMP) ## Attack the merge by seeded schedules of kills and oper
 
 faults-demo: $(STAMP) ## Run the demo with each of its parts killed once at a seeded moment (ARGS="--count 10 --first-seed 0")
 	@PYTHONPATH=tests/support $(BIN)/python tests/faults/demo_faults.py $(ARGS)
+
+faults-calls: $(STAMP) ## Ask Airflow's API five times at once beside its scheduler (ARGS="--rounds 200")
+	@PYTHONPATH=tests/support $(BIN)/python tests/faults/api_calls.py $(ARGS)
 
 faults-airflow: $(STAMP) ## Kill Airflow's scheduler and workers in a backfill over a month (half an hour; ARGS="--days 31")
 	@PYTHONPATH=tests/support $(BIN)/python tests/faults/airflow_faults.py $(ARGS)

@@ -3,12 +3,14 @@
 One file, so that one of pytest's workers starts one Airflow for all of it.
 """
 
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
+from airflow_calls import measure_calls
 from airflow_world import AirflowWorld
 
 from tidemark.delta import open_table
@@ -193,3 +195,26 @@ def test_a_page_of_the_ui_shows_every_pipeline_to_those_who_are_logged_in(airflo
     listed = airflow.client.call("GET", "/plugins").json()["plugins"]
     [plugin] = [plugin for plugin in listed if plugin["name"] == "tidemark"]
     assert plugin["external_views"][0]["href"] == "/tidemark/"
+
+
+def test_a_killed_scheduler_is_noticed_at_once_and_the_next_one_runs_what_was_asked(airflow: AirflowWorld) -> None:
+    scheduler = airflow.platform.supervisor.parts["scheduler"]
+    airflow.switch_on(DAG)
+    assert scheduler.child is not None
+    restarts = scheduler.restarts
+    run = airflow.trigger(DAG, **{"from": "2013-01-01", "to": "2013-01-03", "dry_run": True})
+    killed = time.monotonic()
+    scheduler.child.process.kill()
+    airflow.until(lambda: scheduler.restarts > restarts and scheduler.state != "restarting", "another scheduler starts")
+    assert time.monotonic() - killed < 15
+    assert scheduler.cause == "was ended by SIGKILL"
+    assert run.end() == "success"
+
+
+def test_calls_of_the_api_beside_the_scheduler_meet_no_error_of_the_database(airflow: AirflowWorld) -> None:
+    airflow.switch_on(DAG)
+    for _ in range(3):
+        airflow.trigger(DAG, **{"from": "2013-01-01", "to": "2013-01-03", "dry_run": True})
+    calls = measure_calls(airflow.url, rounds=20)
+    assert calls.errors == []
+    assert calls.median_seconds < 1

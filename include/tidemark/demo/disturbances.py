@@ -137,7 +137,7 @@ class Disturbances:
         yield from due(float("inf"))
 
     def expected_of(self, records: Iterable[bytes], stop: int | None = None) -> Expected:
-        """What must become of a stream's records, however often each was put; of the flights with numbers below ``stop``.
+        """What must become of a stream's records, however often each was put; of the flights numbered below ``stop``.
 
         Raises:
             PreconditionError: there are some that no run of the demo puts.

@@ -39,7 +39,7 @@ from tidemark.settings import Settings
 from tidemark.spark_conf import java_executable, submit_command, submit_environment
 from tidemark.tables import tables_of
 
-STOP_SECONDS = 9.0
+STOP_SECONDS = 7.0
 """How long the end may take before what still lives is killed."""
 STALE_SECONDS = 45.0
 """Age of a heartbeat of Airflow's (one each 5 s) above which a part shows no sign of life."""
