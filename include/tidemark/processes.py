@@ -69,7 +69,8 @@ class Child:
         if code is None:
             return "runs"
         ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        cause = first_error(self.log, self._log_from)
+        # Who was killed had no time to say why: its last line is about something else.
+        cause = first_error(self.log, self._log_from, or_last_line=code >= 0)
         return f"{ended}: {cause}" if cause else ended
 
     def ask_to_stop(self) -> None:
@@ -137,10 +138,11 @@ def stop_process(process: subprocess.Popen[str], grace_seconds: float = 10) -> N
         process.wait()
 
 
-def first_error(log: Path, start: int = 0) -> str:
+def first_error(log: Path, start: int = 0, *, or_last_line: bool = True) -> str:
     """The error that a log tells of, in one line: what the program says itself, not the noise of its end.
 
-    ``start``: the byte from which on to read. The last exception of the first traceback is the one that was not caught.
+    ``start``: the byte from which on to read. ``or_last_line``: without an error, the last line of the log that says
+    something. Of tracebacks, the last exception is the one that was not caught.
     """
     try:
         with log.open("rb") as file:
@@ -157,7 +159,7 @@ def first_error(log: Path, start: int = 0) -> str:
     serious = [line for line in lines if _SERIOUS.search(line)]
     if raised and not serious:
         return raised[-1].strip()
-    said = [line for line in lines if line.strip() and not _NOISE.match(line)]
+    said = [line for line in lines if line.strip() and not _NOISE.match(line)] if or_last_line else []
     return (serious[:1] or raised[:1] or said[-1:] or [""])[0].strip()[:500]
 
 
