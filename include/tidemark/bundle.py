@@ -36,7 +36,7 @@ from tidemark.spark_conf import BUNDLE_CODE, BUNDLE_ENVIRONMENT
 
 MANIFEST = "manifest.json"
 PACKAGES = ("tidemark", "tidemark_spark", "pyspark_kinesis")
-LEFT_OUT = ("airflow", "cli", "demo", "embedded", "producers")
+LEFT_OUT = ("__main__", "airflow", "cli", "demo", "embedded", "producers")
 """Parts of ``tidemark`` that no job needs."""
 HERE_ONLY = ("rehearse",)
 """Jobs for the machine that they are installed on."""
@@ -145,7 +145,7 @@ def _code(settings: Settings) -> dict[str, bytes]:
             raise PreconditionError(f"{package} is not installed: run `make setup`")
         root = Path(spec.origin).parent
         for path in root.rglob("*.py"):
-            if package != "tidemark" or path.relative_to(root).parts[0] not in LEFT_OUT:
+            if package != "tidemark" or path.relative_to(root).parts[0].removesuffix(".py") not in LEFT_OUT:
                 found[f"{package}/{path.relative_to(root).as_posix()}"] = path.read_bytes()
     for path in sorted(settings.pipelines_dir.glob("*.py")) if settings.pipelines_dir else ():
         name = f"tidemark/pipelines/{path.name}"

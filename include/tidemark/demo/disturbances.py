@@ -137,7 +137,7 @@ class Disturbances:
         yield from due(float("inf"))
 
     def expected_of(self, records: Iterable[bytes], stop: int | None = None) -> Expected:
-        """What must become of a stream's records, however often each was put; of the flights numbered below ``stop``.
+        """What must become of a stream's records, each put once or more often, of the flights below ``stop``.
 
         Raises:
             PreconditionError: there are some that no run of the demo puts.
@@ -149,8 +149,8 @@ class Disturbances:
             flights[_digest(_data(flight))] = number
             parts = self._plan(number, flight)
             broken |= {_data(part.event): part.kind for part in parts if part.kind in BROKEN}
-            if kinds := [part.kind for part in parts if part.kind not in BROKEN and part.kind != Kind.IN_ORDER]:
-                planned[number] = kinds
+            if len(parts) > 1 or parts[0].kind != Kind.IN_ORDER:
+                planned[number] = [part.kind for part in parts if part.kind not in BROKEN]
         expected, strange = Expected(), 0
         for data in records:
             if (kind := broken.get(data)) is not None:
