@@ -77,6 +77,7 @@ lock: ## Resolve pyproject.toml into requirements.txt, with hashes, for Python 3
 	@echo "requirements.txt is up to date; the next command installs it"
 
 clean: ## Remove what runs made: lake, state, logs, caches (not .venv, not the jars: nothing is downloaded again)
+	@for place in .tidemark/postgres/location .tidemark/demo/postgres/location; do if [ -f $$place ]; then rm -rf "$$(cat $$place)"; fi; done
 	@if [ -d .tidemark ]; then find .tidemark -mindepth 1 -maxdepth 1 ! -name jars -exec rm -rf {} +; fi
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache spark-warehouse metastore_db derby.log
 	@find include spark dags tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

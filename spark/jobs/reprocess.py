@@ -19,7 +19,9 @@ def main(
     from_: Annotated[str | None, typer.Option("--from", help="First event date.")] = None,
     to: Annotated[str | None, typer.Option("--to", help="Event date after the last.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All event dates, after a changed definition.")] = False,
-    wait_seconds: Annotated[float, typer.Option(help="How long to wait for refine to pass the sealed segment.")] = 300,
+    wait_seconds: Annotated[
+        float, typer.Option(help="How long refine may stand still before it has passed the sealed segment.")
+    ] = 300,
 ) -> None:
     """Reprocess the event dates [from, to) of a pipeline, or all of them."""
     start, end = (date.min, date.max) if everything else parse_range(from_, to)

@@ -15,12 +15,11 @@ from typing import NamedTuple
 import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
-from tenacity import RetryError, retry, retry_if_result, stop_after_delay, wait_fixed
 
 from tidemark.candidates import NO_BATCH, Interval, batches_of_dates, condition, look_back, merged
 from tidemark.definition import Pipeline, Rollup
 from tidemark.delta import Sealed, files_of, open_table, position, seal
-from tidemark.errors import CoverageError, QualityGateError
+from tidemark.errors import CoverageError, QualityGateError, StalledError
 from tidemark.generations import Generation, current_generation
 from tidemark.publish import days_between, generation_app, mark_judged, publish_dates
 from tidemark.quality import Suite
@@ -29,6 +28,7 @@ from tidemark.quality.parameters import slice_parameters
 from tidemark.settings import Settings
 from tidemark.tables import BATCH_APP, REFINE_APP, Tables, tables_of
 from tidemark.validations import record
+from tidemark.waiting import wait_for
 from tidemark_spark.actions import ObservedActions
 from tidemark_spark.parse import dated, parse, valid_events
 from tidemark_spark.rejudge import RECORD, Rejudged, quarantine_newly_broken, refuse_moves, release_recovered
@@ -60,25 +60,32 @@ def deduplicate(valid: DataFrame, pipeline: Pipeline) -> DataFrame:
 
 
 def seal_and_wait(tables: Tables, settings: Settings, wait_seconds: float) -> Sealed:
-    """Seal the open segment and wait until refine has passed it.
+    """Seal the open segment and wait until refine has passed it, as long as it moves.
+
+    ``wait_seconds``: how long it may stand still.
 
     Raises:
-        CoverageError: refine did not get there within the limit; nothing was changed.
+        CoverageError: it has stood still for that long; nothing was changed.
     """
     sealed = seal(tables, settings)
     through = sealed.through
 
-    def behind() -> list[str]:
-        return [t.name for t in tables.refined if position(open_table(t, settings), REFINE_APP) < through]
+    def positions() -> dict[str, int]:
+        return {table.name: position(open_table(table, settings), REFINE_APP) for table in tables.refined}
 
-    wait = retry(retry=retry_if_result(bool), stop=stop_after_delay(wait_seconds), wait=wait_fixed(0.2))
     try:
-        wait(behind)()
-    except RetryError as error:
-        lagging = ", ".join(error.last_attempt.result())
+        wait_for(
+            lambda: all(at >= through for at in positions().values()),
+            f"refine passes ingest_batch {through}",
+            depends_on=[],
+            moves=positions,
+            quiet_seconds=wait_seconds,
+        )
+    except StalledError as error:
+        lagging = ", ".join(name for name, at in positions().items() if at < through)
         raise CoverageError(
-            f"refine has not passed ingest_batch {through} within {wait_seconds:g} s (behind: {lagging}): "
-            "is the refine stream running? See `tidemark status`, or allow more time"
+            f"refine has not passed ingest_batch {through}, and has stood still for {wait_seconds:g} s (behind: "
+            f"{lagging}): is the refine stream running? See `tidemark status`, or allow more time"
         ) from error
     return sealed
 

@@ -11,19 +11,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from layers import expected_activity, golden, read
-from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from kinesis_emulator import running_emulator
 from tidemark.delta import create_tables, open_table, position
 from tidemark.jars import ensure_jars
 from tidemark.pipelines.clickstream import clickstream
-from tidemark.processes import Child
+from tidemark.processes import Child, cpu_seconds
 from tidemark.producers.clickstream import events
 from tidemark.producers.producer import ensure_stream, kinesis_client, produce
 from tidemark.serving import answer, pin
 from tidemark.settings import Settings
 from tidemark.spark_conf import submit_command, submit_environment
 from tidemark.tables import INGEST_APP, REFINE_APP, tables_of
+from tidemark.waiting import wait_for
 
 ROLLUP = clickstream.rollup("activity")
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -70,14 +70,18 @@ def await_refined(stage: Stage, driver: Child, records: int) -> None:
     """Wait until all records are in bronze and refine has passed them."""
     tables = tables_of(clickstream, stage.settings)
 
-    @retry(retry=retry_if_result(lambda done: not done), stop=stop_after_delay(150), wait=wait_fixed(0.3))
-    def done() -> bool:
-        driver.check()
+    def rows() -> int:
         bronze = open_table(tables.bronze, stage.settings)
-        rows = pc.sum(pa.table(bronze.get_add_actions(flatten=True))["num_records"]).as_py() or 0
-        return rows >= records and refined_through(stage.settings) >= position(bronze, INGEST_APP)
+        return int(pc.sum(pa.table(bronze.get_add_actions(flatten=True))["num_records"]).as_py() or 0)
 
-    done()
+    def done() -> bool:
+        head = position(open_table(tables.bronze, stage.settings), INGEST_APP)
+        return rows() >= records and refined_through(stage.settings) >= head
+
+    def moves() -> tuple[object, ...]:
+        return rows(), refined_through(stage.settings), driver.log.stat().st_size
+
+    wait_for(done, f"{records} records are refined", depends_on=[driver], moves=moves)
 
 
 class Reader(threading.Thread):
@@ -131,7 +135,11 @@ def test_every_answer_is_that_of_a_prefix_while_streams_a_kill_and_a_reprocess_r
     producer.start()
     dates = (START.date() - timedelta(days=3), START.date() + timedelta(days=1))
     batch = stage.start("reprocess", "reprocess", "--from", str(dates[0]), "--to", str(dates[1]))
-    assert batch.process.wait(timeout=200) == 0, batch.log.read_text()[-3000:]
+    ended = wait_for(
+        lambda: str(batch.process.poll() or "0") if batch.process.poll() is not None else "", "the reprocess ends",
+        depends_on=[driver], moves=lambda: (batch.log.stat().st_size, cpu_seconds([batch.process.pid]) // 5),
+    )  # fmt: skip
+    assert ended == "0", batch.log.read_text()[-3000:]
     producer.join(timeout=120)
     await_refined(stage, driver, RECORDS)
     answers = reader.finish()

@@ -41,7 +41,7 @@ def reprocess_params() -> dict[str, Param]:
             minimum=0,
             maximum=3600,
             title="Wait for refine (seconds)",
-            description="How long to wait for the refine stream to pass the segment that the run seals.",
+            description="How long the refine stream may stand still before the run no longer waits for it.",
         ),
     }
 

@@ -112,7 +112,9 @@ def reprocess(
     from_: Annotated[str | None, typer.Option("--from", help="First event date, such as 2013-01-01.")] = None,
     to: Annotated[str | None, typer.Option("--to", help="Event date after the last.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All event dates, after a changed definition.")] = False,
-    wait_seconds: Annotated[float, typer.Option(help="Limit on the wait for the refine stream.")] = 300,
+    wait_seconds: Annotated[
+        float, typer.Option(help="How long the refine stream may stand still before the wait for it ends.")
+    ] = 300,
 ) -> None:
     """Recompute the event dates [from, to) from bronze, check them against the suite, and publish them."""
     if everything == (from_ is not None or to is not None):
