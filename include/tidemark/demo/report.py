@@ -127,9 +127,13 @@ def print_report(console: Console, found: Account, proven: list[Proof], timings:
         errors = (f"{proof.worst_distinct_error:.2%}", f"{proof.worst_rank_error:.2%}")
         table.add_row(proof.rollup, *counts, *errors, _verdict(proof.holds))
     console.print(table)
-    table = RichTable("step", "seconds", title="Timings", title_justify="left")
+    table = RichTable("step", title="Where the seconds went", title_justify="left")
+    table.add_column("done after (s)", justify="right")
+    table.add_column("took (s)", justify="right")
+    before = 0.0
     for name, seconds in timings.items():
-        table.add_row(name, f"{seconds:.1f}")
+        table.add_row(name, f"{seconds:.1f}", f"{seconds - before:.1f}")
+        before = seconds
     console.print(table)
     return found.balances and bool(proven) and all(proof.holds for proof in proven)
 
