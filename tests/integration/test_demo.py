@@ -47,6 +47,7 @@ def test_a_kept_demo_proves_its_answer_serves_its_addresses_and_leaves_nothing_b
         shown = log.read_text()
         assert "flights.reprocess succeeded" in shown
         assert "departures_daily" in shown
+        assert "unknown origin" in shown, "the account shows what was put and found, by kind"
         assert " NO " not in shown, shown[-4000:]
         assert httpx.get(f"http://127.0.0.1:{airflow}/api/v2/monitor/health").status_code == httpx.codes.OK
         assert httpx.get(f"http://127.0.0.1:{kinesis}/").status_code < 500

@@ -29,6 +29,8 @@ class Stack:
     def __init__(self, project: str) -> None:
         # Unless told otherwise by COMPOSE_PROFILES (core: fewer processes, for a small or busy machine).
         self.environment = {"COMPOSE_PROFILES": "full", **os.environ, "COMPOSE_PROJECT_NAME": project}
+        self.put = 0
+        """How many flights of the file were put so far; of those of a demo, some in broken records only."""
 
     def compose(self, *arguments: str, check: bool = True) -> str:
         command = ["docker", "compose", *arguments]
@@ -53,12 +55,12 @@ class Stack:
         return int(self.sql("SELECT count(*) AS n FROM flights.silver")[0]["n"])
 
     @contextmanager
-    def producing(self, after: int, rate: float) -> Iterator[Produced]:
-        """Put the flights after the first ones into the stream, in the background, for the length of the block."""
+    def producing(self, rate: float) -> Iterator[Produced]:
+        """Put the flights after those put before into the stream, in the background, for the length of the block."""
         enough, produced = threading.Event(), Produced()
         port = self.environment.get("KINESIS_PORT", "4567")
         client = kinesis_client(Settings(kinesis_endpoint_url=f"http://127.0.0.1:{port}"))
-        chosen = takewhile(lambda _: not enough.is_set(), islice(events(), after, None))
+        chosen = takewhile(lambda _: not enough.is_set(), islice(events(), self.put, None))
         with ThreadPoolExecutor(1) as pool:
             put = pool.submit(produce, client, flights, chosen, records_per_second=rate, produced=produced)
             try:
@@ -66,6 +68,7 @@ class Stack:
             finally:
                 enough.set()
                 put.result()
+                self.put += produced.records
 
     def kill(self, service: str) -> None:
         """SIGKILL to all processes of a container. Nobody asked for its end, so it is started again."""

@@ -6,12 +6,14 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import httpx
 import orjson
 import pytest
 from scripted_http import scripted_server
 
 from kinesis_emulator import running_emulator
 from tidemark.airflow.client import AirflowClient
+from tidemark.demo.disturbances import Disturbances, Expected
 from tidemark.demo.stack import run_in_stack
 from tidemark.errors import JobError, PreconditionError
 from tidemark.locks import FileLock
@@ -32,6 +34,26 @@ def test_a_streams_data_is_read_whole_from_all_shards(monkeypatch: pytest.Monkey
         assert list(stream_data(client, "flights")) == []
         produce(client, flights, [*events, b""])
         assert Counter(stream_data(client, "flights")) == Counter([*map(orjson.dumps, events), b""])
+
+
+def test_records_whose_acknowledgement_was_lost_are_expected_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    lost = [
+        {"operation": "PutRecords", "kind": "close", "calls": 1},
+        {"operation": "GetRecords", "kind": "close", "calls": 1},
+    ]
+    with running_emulator() as endpoint:
+        client = kinesis_client(Settings(kinesis_endpoint_url=endpoint))
+        ensure_stream(client, flights)
+        assert httpx.post(f"{endpoint}/_control/faults", json=lost).is_success
+        planned, disturbances = Expected(), Disturbances()
+        produced = produce(client, flights, disturbances.events(0, 1_000, planned))
+        expected = disturbances.expected_of(stream_data(client, "flights"), 1_000)
+    assert (produced.records, produced.repeated) == (planned.records, 1)
+    assert expected.records == planned.records + 500
+    assert expected.arrivals == planned.arrivals
+    assert expected.duplicates + expected.quarantined == planned.duplicates + planned.quarantined + 500
 
 
 def test_a_client_with_a_login_gets_its_token_by_it_and_says_when_it_is_refused() -> None:

@@ -1,7 +1,7 @@
 """Puts events into a Kinesis stream at a chosen rate, and accounts for every record."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -91,7 +91,9 @@ def stream_data(client: "KinesisClient", stream: str) -> Iterator[bytes]:
             StreamName=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
         )["ShardIterator"]
         while iterator:
-            answer = client.get_records(ShardIterator=iterator)
+            answer: Mapping[str, Any] = client.get_records(ShardIterator=iterator)
+            if "Records" not in answer:  # it was cut off on its way
+                continue
             yield from (record["Data"] for record in answer["Records"])
             if not answer["Records"] and not answer.get("MillisBehindLatest"):
                 break
@@ -201,9 +203,12 @@ def _put(client: "KinesisClient", stream: str, records: list[dict[str, Any]], pr
     )
     def attempt() -> None:
         nonlocal pending
-        answer = client.put_records(StreamName=stream, Records=pending)  # type: ignore[arg-type]
-        answers = answer["Records"]
+        answer: Mapping[str, Any] = client.put_records(StreamName=stream, Records=pending)  # type: ignore[arg-type]
         produced.repeated += answer["ResponseMetadata"].get("RetryAttempts", 0)
+        if "Records" not in answer:  # it was cut off on its way, which boto3 takes for an empty one
+            produced.repeated += 1
+            raise _UnacknowledgedError("the answer to a call was cut off")
+        answers = answer["Records"]
         failed = [record for record, answer in zip(pending, answers, strict=True) if answer.get("ErrorCode")]
         produced.records += len(pending) - len(failed)
         produced.retried += len(failed)
