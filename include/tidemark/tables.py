@@ -37,6 +37,8 @@ _LINEAGE = [
     ("sub_sequence_number", pa.int64()),
     ("approximate_arrival_timestamp", TIMESTAMP),
 ]
+_ORDINAL = ("event_ordinal", pa.int64())
+"""Which event of its record a row is, from 0; null where the record as a whole is one, or could not be split."""
 _COORDINATE = [("ingest_batch", pa.int64()), ("segment", pa.int64())]
 
 KINESIS_COLUMNS = ("data", "partition_key", *(name for name, _ in _LINEAGE))
@@ -57,6 +59,7 @@ QUARANTINE_SCHEMA = pa.schema(
         ("data", pa.binary()),
         ("partition_key", pa.string()),
         *_LINEAGE,
+        _ORDINAL,
         ("reasons", pa.list_(pa.string())),
         *_COORDINATE,
         ("ingest_time", TIMESTAMP),
@@ -73,10 +76,14 @@ REFINE_LOG_SCHEMA = pa.schema(
         ("ingest_time", TIMESTAMP),
         ("refine_time", TIMESTAMP),
         ("warnings", pa.list_(pa.struct([("expectation", pa.string()), ("rows", pa.int64())]))),
+        ("events", pa.int64()),
     ]
 )
 """One row an ingest_batch: the account of what became of its records.
 
+``records`` are Kinesis records, and ``events`` what they hold: one each, unless the definition splits them; a record
+that cannot be split counts as one. ``events`` is the sum of ``silver``, ``quarantined`` and ``duplicates``; null: it is
+``records``.
 ``warnings``: of the rows that went to silver, how many broke each expectation whose action is ``warn``; null: none did.
 """
 GENERATIONS_SCHEMA = pa.schema(
@@ -116,6 +123,7 @@ def silver_schema(pipeline: Pipeline) -> pa.Schema:
         [
             *((column.name, column.type.arrow) for column in pipeline.events),
             *_LINEAGE,
+            _ORDINAL,
             *_COORDINATE,
             ("event_date", pa.date32()),
         ]

@@ -1,6 +1,7 @@
 """Reading bronze by positions in the log: what the readers for Spark 4.2 and for 4.1 have in common."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -10,9 +11,12 @@ from deltalake import DeltaTable
 from pyspark.sql.datasource import DataSourceStreamReader, InputPartition
 
 from tidemark.delta import position
+from tidemark.documents import Splitter
 from tidemark.tables import BRONZE_SCHEMA, INGEST_APP
 
-_ARROW_SCHEMA = BRONZE_SCHEMA.append(pa.field("records", pa.int64()))
+_COUNTS = ("records", "events")
+_CHUNK_ROWS, _CHUNK_BYTES = 4_000, 16 * 2**20
+"""Records that are split at a time: Python's objects of them are many times their size."""
 _ORDER = ["ingest_batch", "shard_id", "_length", "sequence_number", "sub_sequence_number"]
 
 
@@ -29,12 +33,21 @@ class BronzeLogReader(DataSourceStreamReader):
     ``reached``: a position that the query has surely come to, and not surely gone beyond.
     """
 
-    def __init__(self, uri: str, storage_options: dict[str, str], after: int, reached: int, max_records: int) -> None:
+    def __init__(
+        self,
+        uri: str,
+        storage_options: dict[str, str],
+        after: int,
+        reached: int,
+        max_records: int,
+        splitter: Splitter,
+    ) -> None:
         self._uri = uri
         self._storage_options = storage_options
         self._after = after
         self._reached = reached
         self._max_records = max_records
+        self._splitter = splitter
         self._table: DeltaTable | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -56,9 +69,13 @@ class BronzeLogReader(DataSourceStreamReader):
         ordered = rows.append_column("_length", pc.utf8_length(rows["sequence_number"])).sort_by(
             [(name, "ascending") for name in _ORDER]
         )
-        data = ordered.select(BRONZE_SCHEMA.names).append_column("records", pa.nulls(ordered.num_rows, pa.int64()))
-        yield from data.cast(_ARROW_SCHEMA).to_batches()
-        yield from _markers(rows).to_batches()
+        schema = pa.schema([*BRONZE_SCHEMA, *self._splitter.fields, *((name, pa.int64()) for name in _COUNTS)])
+        events: Counter[int] = Counter()
+        for records in _chunks(ordered.select(BRONZE_SCHEMA.names)):
+            split = self._splitter.events(records)
+            events.update(split["ingest_batch"].to_pylist())
+            yield _conform(split, schema)
+        yield _conform(_markers(rows, events), schema)
 
     def _newest(self) -> int:
         return position(self._snapshot(), INGEST_APP)
@@ -89,12 +106,25 @@ class BronzeLogReader(DataSourceStreamReader):
         return newest
 
 
-def _markers(rows: pa.Table) -> pa.Table:
+def _chunks(rows: pa.Table) -> Iterator[pa.RecordBatch]:
+    size = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES * rows.num_rows // max(1, rows.nbytes)))
+    yield from rows.combine_chunks().to_batches(max_chunksize=size)
+
+
+def _markers(rows: pa.Table, events: Mapping[int, int]) -> pa.RecordBatch:
+    """One row an ingest_batch, with the numbers of its records and of its events."""
     counted = rows.group_by(["ingest_batch", "segment", "ingest_time", "ingest_date"]).aggregate([([], "count_all")])
-    columns = {
-        field.name: counted[field.name]
-        if field.name in counted.column_names
-        else pa.nulls(counted.num_rows, field.type)
-        for field in BRONZE_SCHEMA
-    }
-    return pa.table({**columns, "records": counted["count_all"]}).cast(_ARROW_SCHEMA)
+    numbers = pa.array([events[number] for number in counted["ingest_batch"].to_pylist()], pa.int64())
+    columns = {**{name: counted[name] for name in counted.column_names}, "records": counted["count_all"]}
+    table = pa.table({**columns, "events": numbers}).drop_columns(["count_all"]).combine_chunks()
+    [batch] = table.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
+    return batch
+
+
+def _conform(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The rows in a schema's columns; those that they lack are null."""
+    columns = [
+        rows[field.name].cast(field.type) if field.name in rows.schema.names else pa.nulls(rows.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

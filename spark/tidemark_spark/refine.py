@@ -100,6 +100,8 @@ def bronze_stream(
         .option("after", starting_position(pipeline, settings) if after is None else after)
         .option("reached", reached)
         .option("maxRecords", settings.max_records_per_batch)
+        .option("columns", json.dumps(pipeline.events.names))
+        .option("holds", pipeline.records)
         .load()
     )
 
@@ -171,15 +173,15 @@ class RefineSink:
 
 
 def _account(markers: pa.Table, silver: pa.Table, quarantined: pa.Table) -> pa.Table:
-    """One row an ingest_batch: its records, and what became of them."""
+    """One row an ingest_batch: its records and events, and what became of them."""
     rows = []
     kept = {name: _count(table) for name, table in (("silver", silver), ("quarantined", quarantined))}
     warned = warnings_by_batch(silver)
     now = datetime.now(UTC)
-    for marker in markers.select(["ingest_batch", "segment", "records", "ingest_time"]).to_pylist():
+    for marker in markers.select(["ingest_batch", "segment", "records", "events", "ingest_time"]).to_pylist():
         number = marker["ingest_batch"]
         counts = {name: counted.get(number, 0) for name, counted in kept.items()}
-        rows.append({**marker, **counts, "duplicates": marker["records"] - sum(counts.values()), "refine_time": now,
+        rows.append({**marker, **counts, "duplicates": marker["events"] - sum(counts.values()), "refine_time": now,
                      "warnings": warned.get(number)})  # fmt: skip
     return pa.Table.from_pylist(rows, schema=REFINE_LOG_SCHEMA)
 

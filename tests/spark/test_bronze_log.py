@@ -4,6 +4,7 @@ import pytest
 from layers import kinesis_records, make_tables
 from pyspark.sql.streaming.datasource import ReadAllAvailable
 
+from tidemark.documents import Splitter
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.settings import Settings
 from tidemark.tables import tables_of
@@ -23,7 +24,7 @@ def bronze(settings: Settings) -> str:
 
 
 def reader(uri: str, after: int = -1, reached: int = -1, max_records: int = 25) -> GuessingReader:
-    return GuessingReader(uri, {}, after, max(after, reached), max_records)
+    return GuessingReader(uri, {}, after, max(after, reached), max_records, Splitter(["n"], "object"))
 
 
 def at(batch: int) -> dict[str, int]:
@@ -60,7 +61,7 @@ def test_a_query_without_a_checkpoint_starts_where_it_is_told(bronze: str) -> No
 
 
 def test_on_spark_42_the_limit_counts_from_the_start_that_spark_names(bronze: str) -> None:
-    asked = AdmissionReader(bronze, {}, -1, -1, 25)
+    asked = AdmissionReader(bronze, {}, -1, -1, 25, Splitter(["n"], "object"))
     limit = asked.getDefaultReadLimit()
     assert asked.latestOffset(at(-1), limit) == at(1)
     assert asked.latestOffset(at(1), limit) == at(3)

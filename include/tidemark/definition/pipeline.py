@@ -4,7 +4,7 @@ import difflib
 import re
 import zoneinfo
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from typing import Literal
 
@@ -14,11 +14,14 @@ from pydantic.dataclasses import dataclass
 from tidemark.definition.measures import Measure, State, Stored
 from tidemark.definition.schema import ColumnType, EventSchema, parse_ddl
 from tidemark.definition.window import Duration, SessionWindow, Window
+from tidemark.documents import RecordFormat
 from tidemark.errors import DefinitionError
 
 _IDENTIFIER = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 _LANDING = re.compile(r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/([^/*?\[\]]+/)+$")
 _ONE_DAY = timedelta(days=1)
+_FARTHEST_FUTURE = timedelta(days=36_525)
+_EARLIEST_OF_ALL = date(1000, 1, 1)
 _MOST_CLUSTERED = 4
 _STREAM_NAME = re.compile(r"^[a-zA-Z0-9_.-]{1,128}$")
 _CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
@@ -118,8 +121,14 @@ class Pipeline:
     """Columns that must not be null, beside the key and the event time."""
     deduplication_horizon: Duration = timedelta(hours=1)
     """How long the stream remembers a key after it first arrived; a reprocess looks at all of the date."""
+    records: RecordFormat = "object"
+    """What a record of the stream holds: one JSON object, ``"lines"`` of them, or an ``"array"`` of them. Each object
+    is an event of its own."""
+    earliest: date = date(1970, 1, 1)
+    """The first event date that is taken for one; an event from before is quarantined. Every date that has an event is
+    a partition of its own."""
     max_future: Duration = timedelta(days=1)
-    """How far an event time may lie ahead of its arrival before the row is quarantined."""
+    """How far an event time may lie ahead of its arrival before the row is quarantined; 100 years at most."""
     allowed_lateness: Duration = timedelta(minutes=10)
     """How far the watermark runs behind the newest event time; a window is final once the watermark passed its end."""
     segment_length: Duration = timedelta(minutes=5)
@@ -203,6 +212,7 @@ class Pipeline:
             problems.append("key names no column: say what identifies one event")
         problems += _unknown("key", self.key, schema) + _unknown("required", self.required, schema)
         problems += _cluster_problems(self.cluster_by, schema)
+        problems += self._time_problems()
         problems += _zone_problems(self.timezone)
         if len(self.streams_schedule.split()) != 5:
             problems.append(f"streams_schedule {self.streams_schedule!r} is no cron expression of five fields")
@@ -214,6 +224,15 @@ class Pipeline:
         problems += [f"two rollups are called {name!r}" for name in _twice(names)]
         for rollup in self.rollups:
             problems += _rollup_problems(rollup, schema)
+        return problems
+
+    def _time_problems(self) -> list[str]:
+        # So windows around an event stay within the years 1 to 9999, which is all that some readers can hold.
+        problems = []
+        if self.earliest < _EARLIEST_OF_ALL:
+            problems.append(f"earliest is {self.earliest}; the earliest that it may be is {_EARLIEST_OF_ALL}")
+        if self.max_future > _FARTHEST_FUTURE:
+            problems.append(f"max_future is {self.max_future.days:,} days; at most it may be {_FARTHEST_FUTURE.days:,}")
         return problems
 
 
