@@ -7,7 +7,8 @@ put-if-absent.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from datetime import UTC, date, datetime, time
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -119,6 +120,13 @@ def open_table(table: Table, settings: Settings) -> DeltaTable:
         ) from error
 
 
+_BOUNDS = ("min.", "max.")
+_FIRST_AND_LAST = {
+    pa.date32(): (pa.scalar(date.min), pa.scalar(date.max)),
+    TIMESTAMP: tuple(
+        pa.scalar(datetime.combine(day, at, UTC), TIMESTAMP) for day, at in ((date.min, time.min), (date.max, time.max))
+    ),
+}
 _STATED: dict[str, pa.DataType] = {
     "min.ingest_batch": pa.int64(),
     "max.ingest_batch": pa.int64(),
@@ -136,13 +144,31 @@ _STATED: dict[str, pa.DataType] = {
 def files_of(snapshot: DeltaTable) -> pa.Table:
     """A snapshot's files as its log states them: add actions, with bounds of the coordinate and partition values.
 
-    What the log does not state is null: a table without rows, or of other partitions, has no such columns.
+    What the log does not state is null: a table without rows, or of other partitions, has no such columns. Null is also
+    a date or a time that Python cannot hold, beyond the years 1 to 9999. Tables of before the parser refused them may
+    have such event dates: a file without an event date in a table by event date is of one (``is_dated``).
     """
     files = pa.table(snapshot.get_add_actions(flatten=True))
+    # Bounds of the definition's own columns may be anything, and nobody asks for them.
+    files = files.select([name for name in files.column_names if name in _STATED or not name.startswith(_BOUNDS)])
     for name, kind in _STATED.items():
         if name not in files.column_names:
             files = files.append_column(name, pa.nulls(files.num_rows, kind))
+        elif pa.types.is_temporal(kind):
+            at = files.column_names.index(name)
+            files = files.set_column(at, name, _holdable(files[name].cast(kind)))
     return files
+
+
+def is_dated(file: Mapping[str, Any]) -> bool:
+    """Whether a file of ``files_of``, of a table by event date, has a date that can be an event's."""
+    return file["partition.event_date"] is not None
+
+
+def _holdable(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    first, last = _FIRST_AND_LAST[values.type]
+    inside = pc.and_(pc.greater_equal(values, first), pc.less_equal(values, last))
+    return pc.if_else(inside, values, pa.scalar(None, values.type))
 
 
 def position(snapshot: DeltaTable, app_id: str) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
@@ -19,7 +20,7 @@ from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction
 
-from tidemark.delta import NOTHING, files_of, mark, open_table, position, retry_conflicts, transactions
+from tidemark.delta import NOTHING, files_of, is_dated, mark, open_table, position, retry_conflicts, transactions
 from tidemark.errors import CoverageError
 from tidemark.settings import Settings
 from tidemark.tables import Table
@@ -108,12 +109,17 @@ def publish_dates(
     segment: int,
     settings: Settings,
     versions: Mapping[str, int] | None = None,
+    *,
+    everything: bool = False,
 ) -> list[date]:
     """Replace event dates through a sealed segment by staged files, in one commit. Returns the dates published.
 
     Of a table by segment only the partitions up to ``segment`` are replaced. A date that another run has covered
     further meanwhile is left as it is: that answer holds all of this one. Each date's coverage is a compare-and-set, so
     two runs on one date publish one after the other, in whichever order, and the higher coverage stays.
+
+    ``everything``: files whose date can be no event's, beyond the years 1 to 9999, are removed too. A table may have
+    them from before such dates were refused, and no range can name them.
 
     Raises:
         CoverageError: speed rows of a date were folded beyond ``segment`` while the reprocess ran; nothing was changed.
@@ -126,10 +132,12 @@ def publish_dates(
             f"{table.name}: speed rows of {folded[0]} were folded beyond segment {segment} while this reprocess ran, "
             "which took longer than the grace period of folding: run it again, and give `tidemark compact` a longer one"
         )
-    if not chosen:
-        return []
     files = files_of(snapshot).to_pylist()
-    wanted = set(chosen)
+    wanted: set[date | None] = set(chosen)
+    if everything and not all(map(is_dated, files)):
+        wanted.add(None)
+    if not wanted:
+        return []
     by_segment = "segment" in table.partition_by
     removed = [
         _remove(table, file)
@@ -233,7 +241,8 @@ def _commit(
 
 
 def _remove(table: Table, file: Mapping[str, Any]) -> RemoveAction:
-    partition = {name: _partition_text(file[f"partition.{name}"]) for name in table.partition_by}
+    told = dict(part.split("=", 1) for part in unquote(file["path"]).split("/") if "=" in part)
+    partition = {name: _partition_text(file[f"partition.{name}"]) or told.get(name) for name in table.partition_by}
     return RemoveAction(file["path"], True, _now_ms(), file["size_bytes"], partition)
 
 

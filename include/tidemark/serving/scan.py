@@ -6,15 +6,18 @@ would have to download, Arrow's datasets do it.
 """
 
 from collections.abc import Collection
+from datetime import date
 from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
-from tidemark.delta import EVOLVED
+from tidemark.delta import EVOLVED, files_of
 
+_HOLDABLE = [("event_date", ">=", date.min.isoformat()), ("event_date", "<=", date.max.isoformat())]
 _GLOB = frozenset("*?[]{}")
 
 
@@ -28,12 +31,17 @@ def relation(
 ) -> str:
     """A SELECT of a snapshot, or of some of its files (paths as in its add actions).
 
+    Files of an event date beyond the years 1 to 9999 are left out: neither DuckDB nor Arrow's datasets can read them,
+    and what they hold is no event any more.
     What it may need beside them is registered with the connection, under a name derived from ``name``.
     """
     schema = pa.schema(table.schema().to_arrow())
     source = f"_{name.replace('.', '__')}_source"
     # URIs are percent-encoded, names of files on disk are not.
     root = unquote(table.table_uri.rstrip("/").removeprefix("file://"))
+    if files is None and _is_by_date(table):
+        actions = files_of(table)
+        files = actions.filter(pc.is_valid(actions["partition.event_date"]))["path"].to_pylist()
     names = pa.table(table.get_add_actions())["path"].to_pylist() if files is None else files
     paths = [f"{root}/{unquote(path)}" for path in names]
     if not paths:
@@ -60,12 +68,20 @@ def _parquet(table: DeltaTable, schema: pa.Schema, paths: Collection[str], *, by
     return f"SELECT {'*' if by_name else _columns(schema)} FROM read_parquet([{names}]{options})"
 
 
+def _has_impossible_dates(table: DeltaTable) -> bool:
+    return _is_by_date(table) and bool(files_of(table)["partition.event_date"].null_count)
+
+
+def _is_by_date(table: DeltaTable) -> bool:
+    return "event_date" in table.metadata().partition_columns
+
+
 def _columns(schema: pa.Schema) -> str:
     return ", ".join(f'"{name}"' for name in schema.names)
 
 
 def _dataset(table: DeltaTable, files: Collection[str] | None) -> ds.Dataset:
-    dataset = table.to_pyarrow_dataset()
+    dataset = table.to_pyarrow_dataset(partitions=_HOLDABLE if _has_impossible_dates(table) else None)
     if files is None:
         return dataset
     chosen = [fragment for fragment in dataset.get_fragments() if fragment.path.endswith(tuple(files))]
