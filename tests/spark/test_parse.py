@@ -4,26 +4,36 @@ The right values are stated here, or read by orjson and Python's own types: neve
 """
 
 import json
-from collections.abc import Iterator
-from datetime import UTC, date, datetime
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pytest
+from hostile_texts import SCHEMA
 from layers import ARRIVAL
+from parse_texts import PIPELINE, parse_texts
 from pyspark.sql import SparkSession
 
 from tidemark.definition import KinesisStream, Pipeline
 from tidemark.quality import Suite
 from tidemark_spark.parse import parse
 
-SCHEMA = (
-    "id STRING, at TIMESTAMP, big BIGINT, int INT, small SMALLINT, money DECIMAL(28,10), precise DECIMAL(38,0), "
-    "double DOUBLE, float FLOAT, yes BOOLEAN, day DATE, until TIMESTAMP, raw BINARY, note STRING"
-)
 AT = "2026-01-01T00:00:00Z"
 NO_RULES = Suite("none", "", (), ())
+
+
+_TIME = re.compile(
+    r" {0,9}(\d{4})-(\d\d?)-(\d\d?)(?:[T ](\d\d?):(\d\d?)(?::(\d\d?)(?:\.(\d+))?)?(?: ?(Z|UTC|GMT|[+-].+?))?)? {0,9}",
+    re.ASCII,
+)
+_OFFSET = re.compile(r"([+-])(\d\d?)(?::?(\d\d)(?::(\d\d))?)?", re.ASCII)
+SEEDS = (1, 2)
+FAR_APART = ("Etc/GMT+12", "Pacific/Kiritimati")
+"""Zones 26 hours apart: at no moment is it the same day in both."""
 
 
 def pipeline(**changed: Any) -> Pipeline:
@@ -244,3 +254,75 @@ def test_a_record_is_exactly_one_json_object(session: SparkSession) -> None:
     assert {row["data"]: row["reasons"] for row in rows if row["reasons"]} == {
         data: [reason] for data, reason in DOCUMENTS.items() if reason
     }
+
+
+def time_by_python(text: str) -> datetime | None:
+    """The moment that a text says, to the microsecond, in UTC unless it says otherwise; none where it is no time."""
+    match = _TIME.fullmatch(text)
+    if match is None:
+        return None
+    *parts, fraction, zone = match.groups(default="")
+    offset = timedelta(0)
+    if zone[:1] in ("+", "-"):
+        told = _OFFSET.fullmatch(zone)
+        if told is None or int(told[2]) > 18:
+            return None
+        hours, minutes, seconds = (int(part or 0) for part in told.groups()[1:])
+        offset = timedelta(hours=hours, minutes=minutes, seconds=seconds) * (1 if told[1] == "+" else -1)
+        if abs(offset) > timedelta(hours=18) or max(minutes, seconds) > 59:
+            return None
+    try:
+        local = datetime(*(int(part or 0) for part in parts), int(fraction[:6].ljust(6, "0") or 0))  # type: ignore[arg-type,misc]
+        return (local - offset).replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+@pytest.fixture
+def zone(spark: SparkSession) -> Iterator[Callable[[str], None]]:
+    """Sets the time zone of the session, for the test."""
+    before = spark.conf.get("spark.sql.session.timeZone")
+    yield lambda name: spark.conf.set("spark.sql.session.timeZone", name)
+    spark.conf.set("spark.sql.session.timeZone", before or "UTC")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_any_record_becomes_the_same_on_two_days_and_in_two_zones(
+    spark: SparkSession, zone: Callable[[str], None], seed: int
+) -> None:
+    found = []
+    for name in FAR_APART:
+        zone(name)
+        found.append(parse_texts(spark, seed, 1500).to_pylist())
+    assert str(found[0]) == str(found[1]), "as text, in which one NaN equals another"
+    assert sum(not row["reasons"] for row in found[0]) > 5
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_an_object_and_what_is_a_time_is_as_orjson_and_python_say(spark: SparkSession, seed: int) -> None:
+    rows = parse_texts(spark, seed, 1500).to_pylist()
+    times = 0
+    for row in rows:
+        data = row["data"].removeprefix(b"\xef\xbb\xbf")
+        no_object = {"trailing_text", "unparseable_json", "not_utf8", "unpaired_surrogate", "nested_too_deep"}
+        try:
+            event = orjson.loads(data)
+        except ValueError:
+            # orjson reads numbers as doubles, and refuses those that are none.
+            assert no_object & set(row["reasons"]) or re.search(rb"e(400|2000000000)", data), data[:200]
+            continue
+        if not isinstance(event, dict):
+            assert row["reasons"] == ["not_an_object"]
+        elif row["reasons"][:1] == ["nested_too_deep"]:
+            assert b"[" * 501 in data
+        elif row["reasons"][:1] == ["duplicate_member"]:
+            assert b'"id":"again"' in data
+        else:
+            assert not no_object & set(row["reasons"])
+            for column in ("at", "until"):
+                text = event.get(column)
+                moment = time_by_python(text) if isinstance(text, str) else None
+                assert row[column] == moment, (column, text, row["reasons"])
+                times += moment is not None
+    assert times > 100
+    assert PIPELINE.events.names == tuple(part.split()[0] for part in SCHEMA.split(", "))
