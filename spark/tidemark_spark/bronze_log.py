@@ -27,7 +27,7 @@ _RECORDS = (
     "sub_sequence_number BIGINT, approximate_arrival_timestamp TIMESTAMP, ingest_batch BIGINT, segment BIGINT, "
     "ingest_time TIMESTAMP, ingest_date DATE"
 )
-_COUNTS = "records BIGINT, events BIGINT"
+_COUNTS = "_records BIGINT, _events BIGINT"
 
 
 class BronzeLogSource(DataSource):

@@ -14,7 +14,7 @@ from tidemark.delta import position
 from tidemark.documents import Splitter
 from tidemark.tables import BRONZE_SCHEMA, INGEST_APP
 
-_COUNTS = ("records", "events")
+_COUNTS = ("_records", "_events")
 _CHUNK_ROWS, _CHUNK_BYTES = 4_000, 16 * 2**20
 """Records that are split at a time: Python's objects of them are many times their size."""
 _ORDER = ["ingest_batch", "shard_id", "_length", "sequence_number", "sub_sequence_number"]
@@ -115,8 +115,8 @@ def _markers(rows: pa.Table, events: Mapping[int, int]) -> pa.RecordBatch:
     """One row an ingest_batch, with the numbers of its records and of its events."""
     counted = rows.group_by(["ingest_batch", "segment", "ingest_time", "ingest_date"]).aggregate([([], "count_all")])
     numbers = pa.array([events[number] for number in counted["ingest_batch"].to_pylist()], pa.int64())
-    columns = {**{name: counted[name] for name in counted.column_names}, "records": counted["count_all"]}
-    table = pa.table({**columns, "events": numbers}).drop_columns(["count_all"]).combine_chunks()
+    columns = {**{name: counted[name] for name in counted.column_names}, "_records": counted["count_all"]}
+    table = pa.table({**columns, "_events": numbers}).drop_columns(["count_all"]).combine_chunks()
     [batch] = table.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
     return batch
 

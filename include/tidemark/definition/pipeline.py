@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from tidemark.columns import RESERVED_FOR_EVENTS, RESERVED_FOR_MEASURES
 from tidemark.definition.measures import Measure, State, Stored
 from tidemark.definition.schema import ColumnType, EventSchema, parse_ddl
 from tidemark.definition.window import Duration, SessionWindow, Window
@@ -25,29 +26,6 @@ _EARLIEST_OF_ALL = date(1000, 1, 1)
 _MOST_CLUSTERED = 4
 _STREAM_NAME = re.compile(r"^[a-zA-Z0-9_.-]{1,128}$")
 _CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-
-RESERVED_COLUMNS = frozenset(
-    {
-        "event_date",
-        "ingest_batch",
-        "segment",
-        "covered_segment",
-        "pane_start",
-        "window_start",
-        "window_end",
-        "final",
-        "newest_event",
-        "newest_arrival",
-        "stream",
-        "shard_id",
-        "sequence_number",
-        "sub_sequence_number",
-        "approximate_arrival_timestamp",
-        "max_event_time",
-        "max_arrival_time",
-    }
-)
-"""Names that Tidemark's own columns have; a definition may not use them."""
 
 RESERVED_TABLES = frozenset({"bronze", "silver", "quarantine", "refine_log", "generations", "validations"})
 """Tables that every pipeline has beside the views of its rollups; the others begin with ``batch_`` or ``speed_``."""
@@ -198,7 +176,9 @@ class Pipeline:
         except ValueError as error:
             return [*problems, str(error)]
         problems += [
-            f"column {name!r} has a name that Tidemark uses itself" for name in schema.names if name in RESERVED_COLUMNS
+            f"column {name!r} has a name that Tidemark uses itself"
+            for name in schema.names
+            if name in RESERVED_FOR_EVENTS
         ]
         problems += [
             f"column {name!r}: a name is lower-case letters, digits and underscores"
@@ -267,6 +247,21 @@ def _zone_problems(name: str) -> list[str]:
     return [f"timezone {name!r} is no IANA time zone; write one such as {(close or ['Europe/Berlin'])[0]!r}, or 'UTC'"]
 
 
+def _state_problems(rollup: Rollup, schema: EventSchema) -> list[str]:
+    """What a table of the rollup would hold twice under one name: a key, and what is kept of a measure."""
+    found = []
+    for name, measure in rollup.measures.items():
+        if all(column in schema for column in measure.columns) and not measure.problems(schema):
+            stored = measure.stored(name)
+            kept = {state.column for state in measure.states(name, schema)} | ({stored.column} if stored else set())
+            found += [
+                f"rollup {rollup.name!r}: by names {column!r}, as the column is called that is kept of measure {name!r};"
+                " give the measure another name"
+                for column in sorted(kept & set(rollup.by))
+            ]
+    return found
+
+
 def _rollup_problems(rollup: Rollup, schema: EventSchema) -> list[str]:
     where = f"rollup {rollup.name!r}"
     problems = []
@@ -276,12 +271,13 @@ def _rollup_problems(rollup: Rollup, schema: EventSchema) -> list[str]:
         problems.append(f"{where}: is named as a table of Tidemark's own; choose another name for it")
     problems += _unknown(where, rollup.by, schema)
     problems += [f"{where}: by names {name!r} twice; name it once" for name in _twice(rollup.by)]
+    problems += _state_problems(rollup, schema)
     if not rollup.measures:
         problems.append(f"{where}: has no measure; give it one, such as Count()")
     for name, measure in rollup.measures.items():
         if not _IDENTIFIER.match(name) or "__" in name:
             problems.append(f"{where}: measure {name!r}: a name is lower-case letters, digits and single underscores")
-        if name in RESERVED_COLUMNS or name in rollup.by:
+        if name in RESERVED_FOR_MEASURES or name in rollup.by:
             problems.append(f"{where}: measure {name!r} has the name of another column")
         problems += _unknown(f"{where}, measure {name!r}", measure.columns, schema)
         problems += [f"{where}, measure {name!r}: {problem}" for problem in measure.problems(schema)]

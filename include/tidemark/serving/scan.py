@@ -22,8 +22,13 @@ _GLOB = frozenset("*?[]{}")
 
 
 def create_view(connection: duckdb.DuckDBPyConnection, name: str, table: DeltaTable) -> None:
-    """Make ``name`` a view of a snapshot."""
-    connection.execute(f"CREATE VIEW {name} AS {relation(connection, name, table)}")
+    """Make ``name``, which may be ``schema.view``, a view of a snapshot."""
+    connection.execute(f"CREATE VIEW {quoted(name)} AS {relation(connection, name, table)}")
+
+
+def quoted(name: str) -> str:
+    """A name, or a dotted one, as SQL takes it also where a part is a keyword; names are checked identifiers."""
+    return ".".join(f'"{part}"' for part in name.split("."))
 
 
 def relation(
