@@ -30,6 +30,9 @@ _INDEXED_COLUMNS = 32
 """Columns of which Delta's log has statistics unless a table says otherwise: the first."""
 _ALL_INDEXED = {"delta.dataSkippingNumIndexedCols": "-1"}
 """For wider tables: the coordinate stands behind the definition's columns, and its bounds are asked for."""
+_STATISTICS = "delta.dataSkippingStatsColumns"
+_EXACT_DIGITS = 15
+"""delta-rs writes the bounds of a DECIMAL as a double, which holds so many digits."""
 _CONFIGURATION = {"delta.checkpointInterval": "50", "delta.logRetentionDuration": "interval 7 days"}
 
 retry_conflicts = retry(
@@ -60,8 +63,9 @@ def create_tables(tables: Tables, settings: Settings) -> None:
         if gained := _gained(table, snapshot):
             snapshot.alter.add_columns(gained)
             snapshot.alter.set_table_properties({EVOLVED: "true"}, raise_if_not_exists=False)
-        if _is_wide(table) and not _ALL_INDEXED.items() <= snapshot.metadata().configuration.items():
-            snapshot.alter.set_table_properties(_ALL_INDEXED)
+        wanted = _indexed(table)
+        if not wanted.items() <= snapshot.metadata().configuration.items():
+            snapshot.alter.set_table_properties(wanted)
     for table in tables:
         if table.name in found:
             continue
@@ -70,7 +74,7 @@ def create_tables(tables: Tables, settings: Settings) -> None:
             table.schema,
             mode="ignore",  # another process may be faster
             partition_by=list(table.partition_by),
-            configuration={**_CONFIGURATION, **(_ALL_INDEXED if _is_wide(table) else {})},
+            configuration={**_CONFIGURATION, **_indexed(table)},
             storage_options=settings.storage_options or None,
         )
 
@@ -79,8 +83,20 @@ def _exists(table: Table, settings: Settings) -> bool:
     return DeltaTable.is_deltatable(table.uri, settings.storage_options or None)
 
 
-def _is_wide(table: Table) -> bool:
-    return len(table.schema) > _INDEXED_COLUMNS
+def _indexed(table: Table) -> dict[str, str]:
+    """Properties that say of which columns the log has statistics, where it cannot be Delta's default.
+
+    Statistics are right for every reader or absent: one that is rounded hides rows from who trusts it.
+    """
+    fields = [field for field in table.schema if field.name not in table.partition_by]
+    exact = [field.name for field in fields if _has_exact_bounds(field.type)]
+    if len(exact) < len(fields):
+        return {_STATISTICS: ",".join(exact)}
+    return _ALL_INDEXED if len(table.schema) > _INDEXED_COLUMNS else {}
+
+
+def _has_exact_bounds(kind: pa.DataType) -> bool:
+    return not pa.types.is_decimal(kind) or kind.precision <= _EXACT_DIGITS
 
 
 def _fields(schema: Schema) -> dict[str, Field]:

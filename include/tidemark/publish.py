@@ -269,11 +269,12 @@ def _stats(footer: pq.FileMetaData) -> str:
             nulls[name] = nulls.get(name, 0) + statistics.null_count
             if statistics.null_count == group.num_rows:
                 continue
-            if not statistics.has_min_max or not isinstance(statistics.min, int | datetime | date):
+            bounds = _bounds(statistics)
+            if bounds is None:
                 unknown.add(name)
                 continue
-            low[name] = min(low.get(name, statistics.min), statistics.min)
-            high[name] = max(high.get(name, statistics.max), statistics.max)
+            low[name] = min(low.get(name, bounds[0]), bounds[0])
+            high[name] = max(high.get(name, bounds[1]), bounds[1])
     for name in unknown:
         low.pop(name, None)
         high.pop(name, None)
@@ -281,9 +282,19 @@ def _stats(footer: pq.FileMetaData) -> str:
     return json.dumps({"numRecords": footer.num_rows, **texts, "nullCount": nulls})
 
 
+def _bounds(statistics: pq.Statistics) -> tuple[Any, Any] | None:
+    """The lowest and the highest value, where both are of a type whose text is exact, and Python can hold them."""
+    try:
+        low, high = (statistics.min, statistics.max) if statistics.has_min_max else (None, None)
+    except (OverflowError, ValueError):  # a date of which a table says that it is beyond the years 1 to 9999
+        return None
+    return (low, high) if isinstance(low, int | datetime | date) else None
+
+
 def _texts(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        # Not %Y, which gives a year below 1000 fewer than four digits.
+        name: f"{value.date().isoformat()}T{value:%H:%M:%S.%f}Z"
         if isinstance(value, datetime)
         else value.isoformat()
         if isinstance(value, date)

@@ -20,6 +20,7 @@ from tidemark.generations import begin_generation
 from tidemark.overview import overview
 from tidemark.quality import Suite, load_suite
 from tidemark.serving import answer, pin
+from tidemark.serving.rows import rows_of
 from tidemark.serving.scan import _dataset
 from tidemark.serving.session import sql_session
 from tidemark.settings import Settings
@@ -96,7 +97,7 @@ class Hostile:
         return list(zip(*(rows[name].to_pylist() for name in names), strict=True))
 
     def served(self) -> dict[date, tuple[int, str]]:
-        rows = answer(pin(self.definition, self.definition.rollups[0], self.settings)).to_pylist()
+        rows = rows_of(answer(pin(self.definition, self.definition.rollups[0], self.settings)))
         return {row["window_start"].date(): (row["n"], str(row["sum"])) for row in rows}
 
     def reprocess(self, spark: SparkSession, start: date = date.min, end: date = date.max) -> Any:
@@ -209,11 +210,13 @@ def test_each_element_of_a_record_is_an_event_of_its_own(
     assert reconcile(spark, here.definition, here.suite, here.settings, DAY, date(2026, 1, 2)).served == 0
 
 
-def old_rows(here: Hostile, days: int, number: int, template: dict[str, pa.Table]) -> None:
+def old_rows(
+    here: Hostile, days: int, number: int, template: dict[str, pa.Table], others: dict[str, Any] | None = None
+) -> None:
     """Put an event of a date into silver and the speed table, as streams of an older parser have."""
     micros = pa.scalar(days * 86_400_000_000, pa.timestamp("us", tz="UTC"))
     changed = {"at": micros, "max_event_time": micros, "pane_start": micros, "id": pa.scalar(f"e{number}")}
-    changed |= {"event_date": pa.scalar(days, pa.date32())}
+    changed |= {"event_date": pa.scalar(days, pa.date32()), **(others or {})}
     bronze = read(here.tables.bronze, here.settings)
     [record] = [row for row in bronze.to_pylist() if f'"e{number}"'.encode() in row["data"]]
     for table in (here.tables.silver, here.tables.speed["daily"]):
@@ -230,32 +233,45 @@ def test_tables_that_hold_impossible_dates_are_served_and_a_reprocess_takes_the_
     with monkeypatch.context() as before:
         before.setattr(generations, "PARSER", 1)
         here = lake()
+        beyond = {"born": pa.scalar(6_581_000, pa.date32()), "until": pa.scalar(2**58, pa.timestamp("us", tz="UTC"))}
         dates = {20: FIRST_OF_PYTHON - 366, 21: FIRST_OF_PYTHON - 800_000, 22: 3_672_000, 23: -197_000}
         times = {20: "0000-01-01T00:00:00Z", 21: "-2190-01-01", 22: "12023-08-12", 23: "1430-08-13"}
-        here.add(event(1), *(event(n, at=at) for n, at in times.items()))
+        here.add(event(1), event(24, born="19988-05-17"), *(event(n, at=at) for n, at in times.items()))
         open_table(here.tables.quarantine, here.settings).delete()
         written = (here.tables.silver, here.tables.speed["daily"])
         template = {table.name: read(table, here.settings).slice(0, 1) for table in written}
         for number, days in dates.items():
             old_rows(here, days, number, template)
+        # Such a value in another column, of an event of a date like others.
+        old_rows(
+            here,
+            (DAY - date(1970, 1, 1)).days,
+            24,
+            template,
+            {**beyond, "born__max": beyond["born"], "until__max": beyond["until"]},
+        )
     here.add(event(2))
     begin_generation(here.definition, here.suite, here.settings)
-    assert here.silver() == ["e1", "e2", "e23"], "what no reader can hold is left out"
+    assert here.silver() == ["e1", "e2", "e23", "e24"], "what no reader can hold is left out"
     odd = date(1970, 1, 1) + timedelta(days=dates[23])
-    assert here.served() == {odd: (1, "1.0000"), DAY: (2, "2.0000")}
+    assert here.served() == {odd: (1, "1.0000"), DAY: (3, "3.0000")}
     with sql_session([here.definition], here.settings) as connection:
-        assert connection.sql("SELECT count(*) FROM hostile.silver").fetchall() == [(3,)]
-        assert connection.sql("SELECT sum(n) FROM hostile.daily").fetchall() == [(3,)]
-    assert _dataset(open_table(here.tables.silver, here.settings), None).count_rows() == 3, "as on object stores"
+        assert connection.sql("SELECT count(*) FROM hostile.silver").fetchall() == [(4,)]
+        assert connection.sql("SELECT sum(n) FROM hostile.daily").fetchall() == [(4,)]
+        shown = rows_of(connection.sql("SELECT born, until FROM hostile.daily ORDER BY window_start").to_arrow_table())
+    assert shown == [{"born": None, "until": None}, {"born": "19988-03-02", "until": "11103-08-29 17:22:31.711744Z"}]
+    assert _dataset(open_table(here.tables.silver, here.settings), None).count_rows() == 4, "as on object stores"
     assert overview(here.definition, here.settings).health is not None
     assert not any(row.failed for row in compact(here.definition, here.settings, min_files=1))
     fold(spark, here.definition, here.settings, now=lambda: datetime.now(UTC) + timedelta(days=1))
-    here.reprocess(spark, DAY, date(2026, 1, 2))
+    assert here.reprocess(spark, DAY, date(2026, 1, 2)).rejudged.quarantined == 1
     assert here.served() == {odd: (1, "1.0000"), DAY: (2, "2.0000")}
     done = here.reprocess(spark)
     assert done.rejudged.quarantined == 4
     assert here.silver() == ["e1", "e2"]
     assert here.served() == {DAY: (2, "2.0000")}
-    assert sorted(reasons for [reasons] in here.quarantine().values()) == ["event_time_out_of_range"] * 4
+    assert sorted(reasons for [reasons] in here.quarantine().values()) == ["event_time_out_of_range"] * 4 + [
+        "wrong_type:born"
+    ]
     assert here.reprocess(spark).rejudged.quarantined == 0
     assert reconcile(spark, here.definition, here.suite, here.settings, DAY, date(2026, 1, 2)).served == 0

@@ -255,7 +255,7 @@ def _state_problems(rollup: Rollup, schema: EventSchema) -> list[str]:
             stored = measure.stored(name)
             kept = {state.column for state in measure.states(name, schema)} | ({stored.column} if stored else set())
             found += [
-                f"rollup {rollup.name!r}: by names {column!r}, as the column is called that is kept of measure {name!r};"
+                f"rollup {rollup.name!r}: by names {column!r}, which is also what is kept of measure {name!r};"
                 " give the measure another name"
                 for column in sorted(kept & set(rollup.by))
             ]
