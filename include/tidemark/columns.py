@@ -26,7 +26,12 @@ ORDINAL: Fields = [("event_ordinal", pa.int64())]
 """Which event of its record a row is, from 0; null where the record as a whole is one, or could not be split."""
 EVENT_DATE: Fields = [("event_date", pa.date32())]
 
-BRONZE: Fields = [*KINESIS, *COORDINATE, *INGEST]
+BATCH_BYTES = "ingest_batch_bytes"
+BRONZE: Fields = [*KINESIS, *COORDINATE, (BATCH_BYTES, pa.int64()), *INGEST]
+"""``ingest_batch_bytes``: the bytes of data of all records of the row's ingest_batch; refine bounds its memory by them.
+
+Its bounds in the log tell what a file holds in memory, which the size of the file, being compressed, does not.
+"""
 QUARANTINE: Fields = [*KINESIS, *ORDINAL, ("reasons", pa.list_(pa.string())), *COORDINATE, *INGEST]
 SILVER: Fields = [*LINEAGE, *ORDINAL, *COORDINATE, *EVENT_DATE]
 """Of silver, behind the definition's own columns."""

@@ -146,6 +146,7 @@ _FIRST_AND_LAST = {
 _STATED: dict[str, pa.DataType] = {
     "min.ingest_batch": pa.int64(),
     "max.ingest_batch": pa.int64(),
+    "max.ingest_batch_bytes": pa.int64(),
     "min.segment": pa.int64(),
     "max.segment": pa.int64(),
     "min.ingest_time": TIMESTAMP,

@@ -33,8 +33,8 @@ _COUNTS = "_records BIGINT, _events BIGINT"
 class BronzeLogSource(DataSource):
     """``spark.readStream.format("tidemark_bronze")``: events of the log, and marker rows.
 
-    Options: uri, storageOptions (JSON), after, reached, maxRecords, columns (JSON: the fields that are read of an
-    event) and holds (what a record is: ``RecordFormat``).
+    Options: uri, storageOptions (JSON), after, reached, maxRecords, maxBytes, columns (JSON: the fields that are read
+    of an event) and holds (what a record is: ``RecordFormat``).
 
     ``after``: the ingest_batch after which a query without a checkpoint starts. ``reached``: one that the tables hold.
     """
@@ -55,6 +55,7 @@ class BronzeLogSource(DataSource):
             after=after,
             reached=max(after, int(self.options.get("reached", "-1"))),
             max_records=int(self.options.get("maxRecords", "50000")),
+            max_bytes=int(self.options.get("maxBytes", str(64 * 2**20))),
             splitter=Splitter(self._columns(), self.options.get("holds", "object")),  # type: ignore[arg-type]
         )
 

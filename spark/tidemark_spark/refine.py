@@ -40,6 +40,8 @@ def refined_rows(bronze: DataFrame, pipeline: Pipeline, suite: Suite) -> DataFra
     horizon = f"{int(pipeline.deduplication_horizon.total_seconds())} seconds"
     return (
         parse(bronze, pipeline, suite)
+        # The record itself is asked for in quarantine only: nothing else carries it through the shuffle and the driver.
+        .withColumn("data", F.when(F.size("reasons") > 0, F.col("data")))
         .withColumn("_key", key)
         .withWatermark("ingest_time", horizon)
         .dropDuplicatesWithinWatermark(["_key"])
@@ -100,6 +102,7 @@ def bronze_stream(
         .option("after", starting_position(pipeline, settings) if after is None else after)
         .option("reached", reached)
         .option("maxRecords", settings.max_records_per_batch)
+        .option("maxBytes", settings.max_bytes_per_batch)
         .option("columns", json.dumps(pipeline.events.names))
         .option("holds", pipeline.records)
         .load()

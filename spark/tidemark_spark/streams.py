@@ -74,6 +74,7 @@ def start_ingest(spark: SparkSession, pipeline: Pipeline, settings: Settings, *,
         .option("ledgerLocation", f"{location}/ledger")
         .option("startingPosition", starting)
         .option("maxRecordsPerTrigger", settings.max_records_per_batch)
+        .option("maxBytesPerTrigger", settings.max_bytes_per_batch)
     )
     if settings.kinesis_endpoint_url:
         reader = reader.option("endpointUrl", settings.kinesis_endpoint_url)
