@@ -210,6 +210,43 @@ def test_each_element_of_a_record_is_an_event_of_its_own(
     assert reconcile(spark, here.definition, here.suite, here.settings, DAY, date(2026, 1, 2)).served == 0
 
 
+def test_records_that_are_split_by_a_changed_definition_move_event_by_event(
+    spark: SparkSession, lake: Callable[..., Hostile]
+) -> None:
+    here = lake()
+    good = [orjson.dumps(event(n)) for n in range(5)]
+    several = b"\n".join([good[0], b'{"id": "e9"}', good[1]])
+    other_day = b"\n".join([good[2], orjson.dumps(event(3, at="2026-01-02T00:00:00Z")), b"oops"])
+    here.add(several, other_day, good[4])
+    assert here.silver() == ["e4"]
+    assert here.quarantine() == {several: ["trailing_text"], other_day: ["trailing_text"]}
+    here.definition = pipeline(records="lines")
+    begin_generation(here.definition, here.suite, here.settings)
+    assert here.reprocess(spark, DAY, date(2026, 1, 2)).rejudged == (2, 1)
+    assert here.silver() == ["e0", "e1", "e2", "e4"]
+    left = {b'{"id": "e9"}': ["missing:at"], b"oops": ["unparseable_json"]}
+    assert here.quarantine() == {other_day: ["trailing_text"], **left}, "some of it belongs to another date"
+    for _ in range(2):
+        here.reprocess(spark)
+        assert here.silver() == ["e0", "e1", "e2", "e3", "e4"]
+        assert here.quarantine() == left
+    assert here.served() == {DAY: (4, "4.0000"), date(2026, 1, 2): (1, "1.0000")}
+
+    # And one of several lines that a rule lets in later.
+    strict = pipeline(records="lines", required=["note"])
+    here.definition = strict
+    begin_generation(strict, here.suite, here.settings)
+    here.reprocess(spark)
+    assert (here.silver(), len(here.quarantine())) == ([], 7)
+    here.definition = pipeline(records="lines")
+    begin_generation(here.definition, here.suite, here.settings)
+    assert here.reprocess(spark, date(2026, 1, 2), date(2026, 1, 3)).rejudged.recovered == 1
+    assert (here.silver(), len(here.quarantine())) == (["e3"], 6)
+    here.reprocess(spark)
+    assert here.silver() == ["e0", "e1", "e2", "e3", "e4"]
+    assert here.quarantine() == left
+
+
 def old_rows(
     here: Hostile, days: int, number: int, template: dict[str, pa.Table], others: dict[str, Any] | None = None
 ) -> None:

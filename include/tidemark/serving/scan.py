@@ -6,18 +6,20 @@ would have to download, Arrow's datasets do it.
 """
 
 from collections.abc import Collection
-from datetime import date
+from functools import reduce
+from operator import and_
 from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.fs as pa_fs
 from deltalake import DeltaTable
+from deltalake.fs import DeltaStorageHandler
 
 from tidemark.delta import EVOLVED, files_of
 
-_HOLDABLE = [("event_date", ">=", date.min.isoformat()), ("event_date", "<=", date.max.isoformat())]
 _GLOB = frozenset("*?[]{}")
 
 
@@ -77,17 +79,30 @@ def _has_impossible_dates(table: DeltaTable) -> bool:
     return _is_by_date(table) and bool(files_of(table)["partition.event_date"].null_count)
 
 
+def _dataset(table: DeltaTable, files: Collection[str] | None) -> ds.Dataset:
+    """The files as a dataset of Arrow's, by their partitions.
+
+    deltalake's own makes Python's values of all bounds in the log, and fails on a date that Python cannot hold.
+    """
+    schema, kind = pa.schema(table.schema().to_arrow()), ds.ParquetFileFormat()
+    filesystem = pa_fs.PyFileSystem(DeltaStorageHandler.from_table(table._table))
+    partitions = table.metadata().partition_columns
+    actions = files_of(table).select(["path", *(f"partition.{name}" for name in partitions)])
+    chosen = None if files is None else set(files)
+    fragments = []
+    for row in actions.to_pylist():
+        if row["path"] in chosen if chosen is not None else row.get("partition.event_date", "none") is not None:
+            values = [
+                ds.field(name) == pa.scalar(row[f"partition.{name}"], schema.field(name).type) for name in partitions
+            ]
+            inside = reduce(and_, values) if values else None
+            fragments.append(kind.make_fragment(unquote(row["path"]), filesystem, partition_expression=inside))
+    return ds.FileSystemDataset(fragments, schema, kind, filesystem)
+
+
 def _is_by_date(table: DeltaTable) -> bool:
     return "event_date" in table.metadata().partition_columns
 
 
 def _columns(schema: pa.Schema) -> str:
     return ", ".join(f'"{name}"' for name in schema.names)
-
-
-def _dataset(table: DeltaTable, files: Collection[str] | None) -> ds.Dataset:
-    dataset = table.to_pyarrow_dataset(partitions=_HOLDABLE if _has_impossible_dates(table) else None)
-    if files is None:
-        return dataset
-    chosen = [fragment for fragment in dataset.get_fragments() if fragment.path.endswith(tuple(files))]
-    return ds.FileSystemDataset(chosen, dataset.schema, dataset.format, dataset.filesystem)
