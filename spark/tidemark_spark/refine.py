@@ -155,6 +155,7 @@ class RefineSink:
         with steps.step("commit_silver"):
             self._append(self._silver, silver.select(silver_schema(self._pipeline).names), through)
         counts: dict[str, Any] = {"silver": silver.num_rows, "quarantined": quarantined.num_rows}
+        counts["dates"] = len(pc.unique(silver["event_date"]))
         if warned := broken_counts(silver, "_warned"):
             counts["warned"] = warned
         say("refined", through=through, **counts, ms=steps.ms)

@@ -180,6 +180,8 @@ def test_numbers_and_nested_text_are_what_was_sent(spark: SparkSession, lake: Ca
             ["a", "90071992547409.9301", "1.10"],
             ["12345678901234567890123", "123456789012345678.2500", nested],
         ]
+        silver = spark.read.format("delta").load(here.tables.silver.uri)
+        assert silver.where("amount = 123456789012345678.25BD").count() == 1, "statistics do not hide it"
         here.reprocess(spark)
 
 
