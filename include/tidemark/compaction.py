@@ -15,7 +15,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from tidemark.definition import Pipeline
-from tidemark.delta import files_of, mark, open_table, position, retry_conflicts, segment_before
+from tidemark.delta import files_of, is_dated, mark, open_table, position, retry_conflicts, segment_before
 from tidemark.publish import clustered_app
 from tidemark.settings import Settings
 from tidemark.tables import REFINE_APP, SEALED_APP, Table, tables_of
@@ -167,9 +167,11 @@ def _is_clustered(snapshot: DeltaTable, partition: Large) -> bool:
 
 def _sizes(snapshot: DeltaTable, table: Table, ended: int) -> dict[Partition, list[int]]:
     """By partition, the bytes of each of its files; of a table by segment, of segments through ``ended``."""
-    by_segment = "segment" in table.partition_by
+    by_segment, by_date = ("segment" in table.partition_by), ("event_date" in table.partition_by)
     partitions: dict[Partition, list[int]] = {}
     for file in files_of(snapshot).to_pylist():
+        if by_date and not is_dated(file):
+            continue  # beyond the years that a filter can name
         if not by_segment or file["partition.segment"] <= ended:
             where = tuple(file[f"partition.{name}"] for name in table.partition_by)
             partitions.setdefault(where, []).append(file["size_bytes"])

@@ -7,7 +7,8 @@ put-if-absent.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from datetime import UTC, date, datetime, time
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,6 +30,9 @@ _INDEXED_COLUMNS = 32
 """Columns of which Delta's log has statistics unless a table says otherwise: the first."""
 _ALL_INDEXED = {"delta.dataSkippingNumIndexedCols": "-1"}
 """For wider tables: the coordinate stands behind the definition's columns, and its bounds are asked for."""
+_STATISTICS = "delta.dataSkippingStatsColumns"
+_EXACT_DIGITS = 15
+"""delta-rs writes the bounds of a DECIMAL as a double, which holds so many digits."""
 _CONFIGURATION = {"delta.checkpointInterval": "50", "delta.logRetentionDuration": "interval 7 days"}
 
 retry_conflicts = retry(
@@ -59,8 +63,9 @@ def create_tables(tables: Tables, settings: Settings) -> None:
         if gained := _gained(table, snapshot):
             snapshot.alter.add_columns(gained)
             snapshot.alter.set_table_properties({EVOLVED: "true"}, raise_if_not_exists=False)
-        if _is_wide(table) and not _ALL_INDEXED.items() <= snapshot.metadata().configuration.items():
-            snapshot.alter.set_table_properties(_ALL_INDEXED)
+        wanted = _indexed(table)
+        if not wanted.items() <= snapshot.metadata().configuration.items():
+            snapshot.alter.set_table_properties(wanted)
     for table in tables:
         if table.name in found:
             continue
@@ -69,7 +74,7 @@ def create_tables(tables: Tables, settings: Settings) -> None:
             table.schema,
             mode="ignore",  # another process may be faster
             partition_by=list(table.partition_by),
-            configuration={**_CONFIGURATION, **(_ALL_INDEXED if _is_wide(table) else {})},
+            configuration={**_CONFIGURATION, **_indexed(table)},
             storage_options=settings.storage_options or None,
         )
 
@@ -78,8 +83,20 @@ def _exists(table: Table, settings: Settings) -> bool:
     return DeltaTable.is_deltatable(table.uri, settings.storage_options or None)
 
 
-def _is_wide(table: Table) -> bool:
-    return len(table.schema) > _INDEXED_COLUMNS
+def _indexed(table: Table) -> dict[str, str]:
+    """Properties that say of which columns the log has statistics, where it cannot be Delta's default.
+
+    Statistics are right for every reader or absent: one that is rounded hides rows from who trusts it.
+    """
+    fields = [field for field in table.schema if field.name not in table.partition_by]
+    exact = [field.name for field in fields if _has_exact_bounds(field.type)]
+    if len(exact) < len(fields):
+        return {_STATISTICS: ",".join(exact)}
+    return _ALL_INDEXED if len(table.schema) > _INDEXED_COLUMNS else {}
+
+
+def _has_exact_bounds(kind: pa.DataType) -> bool:
+    return not pa.types.is_decimal(kind) or kind.precision <= _EXACT_DIGITS
 
 
 def _fields(schema: Schema) -> dict[str, Field]:
@@ -119,9 +136,17 @@ def open_table(table: Table, settings: Settings) -> DeltaTable:
         ) from error
 
 
+_BOUNDS = ("min.", "max.")
+_FIRST_AND_LAST = {
+    pa.date32(): (pa.scalar(date.min), pa.scalar(date.max)),
+    TIMESTAMP: tuple(
+        pa.scalar(datetime.combine(day, at, UTC), TIMESTAMP) for day, at in ((date.min, time.min), (date.max, time.max))
+    ),
+}
 _STATED: dict[str, pa.DataType] = {
     "min.ingest_batch": pa.int64(),
     "max.ingest_batch": pa.int64(),
+    "max.ingest_batch_bytes": pa.int64(),
     "min.segment": pa.int64(),
     "max.segment": pa.int64(),
     "min.ingest_time": TIMESTAMP,
@@ -136,13 +161,31 @@ _STATED: dict[str, pa.DataType] = {
 def files_of(snapshot: DeltaTable) -> pa.Table:
     """A snapshot's files as its log states them: add actions, with bounds of the coordinate and partition values.
 
-    What the log does not state is null: a table without rows, or of other partitions, has no such columns.
+    What the log does not state is null: a table without rows, or of other partitions, has no such columns. Null is also
+    a date or a time that Python cannot hold, beyond the years 1 to 9999. Tables of before the parser refused them may
+    have such event dates: a file without an event date in a table by event date is of one (``is_dated``).
     """
     files = pa.table(snapshot.get_add_actions(flatten=True))
+    # Bounds of the definition's own columns may be anything, and nobody asks for them.
+    files = files.select([name for name in files.column_names if name in _STATED or not name.startswith(_BOUNDS)])
     for name, kind in _STATED.items():
         if name not in files.column_names:
             files = files.append_column(name, pa.nulls(files.num_rows, kind))
+        elif pa.types.is_temporal(kind):
+            at = files.column_names.index(name)
+            files = files.set_column(at, name, _holdable(files[name].cast(kind)))
     return files
+
+
+def is_dated(file: Mapping[str, Any]) -> bool:
+    """Whether a file of ``files_of``, of a table by event date, has a date that can be an event's."""
+    return file["partition.event_date"] is not None
+
+
+def _holdable(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    first, last = _FIRST_AND_LAST[values.type]
+    inside = pc.and_(pc.greater_equal(values, first), pc.less_equal(values, last))
+    return pc.if_else(inside, values, pa.scalar(None, values.type))
 
 
 def position(snapshot: DeltaTable, app_id: str) -> int:

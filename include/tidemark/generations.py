@@ -12,17 +12,31 @@ from typing import Any, NamedTuple
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import write_deltalake
 
 from tidemark.definition import Pipeline, Rollup
-from tidemark.delta import NOTHING, open_table, position, retry_conflicts, seal, transactions
+from tidemark.delta import NOTHING, files_of, open_table, position, retry_conflicts, seal, transactions
 from tidemark.errors import DefinitionError, TableError
 from tidemark.quality import Suite
 from tidemark.settings import Settings
 from tidemark.tables import GENERATION_APP, REFINE_APP, Table, tables_of
 
-PARSER = 1
-"""Version of the rules by which records become events; raise it with a change that judges any record otherwise."""
+PARSER = 2
+"""Version of the rules by which records become events; raise it with a change that judges any record otherwise.
+
+1: JSON as Spark's ``from_json`` reads it. 2: exactly one JSON document, exact numbers, explicit formats of times.
+"""
+
+
+def deduplication_id(pipeline: Pipeline) -> str:
+    """A name for what the refine stream remembers of events: another one where its digests of keys mean others.
+
+    A query that went on with digests of another parser or key would take copies for new events, so each has a
+    checkpoint location of its own. A new one is built up again from one deduplication horizon of bronze.
+    """
+    key = sorted([name, pipeline.events[name].sql] for name in pipeline.key)
+    return hashlib.sha256(orjson.dumps([PARSER, key])).hexdigest()[:12]
 
 
 class Generation(NamedTuple):
@@ -45,6 +59,8 @@ def fingerprinted(pipeline: Pipeline, suite: Suite) -> dict[str, Any]:
     return {
         "rollups": rollups,
         "parser": PARSER,
+        "records": pipeline.records,
+        "earliest": pipeline.earliest.isoformat(),
         "columns": [[column.name, column.type.sql] for column in pipeline.events],
         "event_time": pipeline.event_time,
         "key": sorted(pipeline.key),
@@ -174,12 +190,13 @@ def _added(pipeline: Pipeline, before: Mapping[str, Any], settings: Settings) ->
         for name, measure in rollup.measures.items() if states is not None else ():
             if any(state.column not in states for state in measure.states(name, pipeline.events)):
                 gained.append((rollup.name, name))
-    dates = sorted({p["event_date"] for p in open_table(tables.silver, settings).partitions()})
+    files = files_of(open_table(tables.silver, settings))
+    dates = sorted(set(pc.unique(files["partition.event_date"]).to_pylist()) - {None})
     if not gained or not dates:
         return []
     # What was sealed before this may be covered yet by a reprocess that does not know the measure.
     segment = seal(tables, settings, leave_out=True).segment
-    return [Added(*which, segment, [date.fromisoformat(day) for day in dates]) for which in gained]
+    return [Added(*which, segment, dates) for which in gained]
 
 
 def _last(pipeline: Pipeline, settings: Settings) -> tuple[Generation | None, str]:

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import pyarrow.compute as pc
 
 from tidemark.definition import Pipeline
-from tidemark.delta import NOTHING, files_of, open_table
+from tidemark.delta import NOTHING, files_of, is_dated, open_table
 from tidemark.errors import TableError
 from tidemark.health import Health, health
 from tidemark.publish import coverage
@@ -77,12 +77,12 @@ def days(tables: Tables, settings: Settings) -> dict[date, Day]:
     batches = [open_table(table, settings) for table in tables.batch.values()]
     published: dict[date, int] = {}
     for batch in batches:
-        for file in files_of(batch).select(["partition.event_date", "modification_time"]).to_pylist():
+        for file in filter(is_dated, files_of(batch).select(["partition.event_date", "modification_time"]).to_pylist()):
             day = file["partition.event_date"]
             published[day] = max(published.get(day, 0), file["modification_time"])
     rows: dict[date, dict[int, int]] = {day: {} for day in published}
     columns = ["partition.event_date", "partition.segment", "num_records"]
-    for file in files_of(open_table(tables.silver, settings)).select(columns).to_pylist():
+    for file in filter(is_dated, files_of(open_table(tables.silver, settings)).select(columns).to_pylist()):
         segments = rows.setdefault(file["partition.event_date"], {})
         segments[file["partition.segment"]] = segments.get(file["partition.segment"], 0) + file["num_records"]
     found = {}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
@@ -19,7 +20,7 @@ from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction
 
-from tidemark.delta import NOTHING, files_of, mark, open_table, position, retry_conflicts, transactions
+from tidemark.delta import NOTHING, files_of, is_dated, mark, open_table, position, retry_conflicts, transactions
 from tidemark.errors import CoverageError
 from tidemark.settings import Settings
 from tidemark.tables import Table
@@ -108,12 +109,17 @@ def publish_dates(
     segment: int,
     settings: Settings,
     versions: Mapping[str, int] | None = None,
+    *,
+    everything: bool = False,
 ) -> list[date]:
     """Replace event dates through a sealed segment by staged files, in one commit. Returns the dates published.
 
     Of a table by segment only the partitions up to ``segment`` are replaced. A date that another run has covered
     further meanwhile is left as it is: that answer holds all of this one. Each date's coverage is a compare-and-set, so
     two runs on one date publish one after the other, in whichever order, and the higher coverage stays.
+
+    ``everything``: files whose date can be no event's, beyond the years 1 to 9999, are removed too. A table may have
+    them from before such dates were refused, and no range can name them.
 
     Raises:
         CoverageError: speed rows of a date were folded beyond ``segment`` while the reprocess ran; nothing was changed.
@@ -126,10 +132,12 @@ def publish_dates(
             f"{table.name}: speed rows of {folded[0]} were folded beyond segment {segment} while this reprocess ran, "
             "which took longer than the grace period of folding: run it again, and give `tidemark compact` a longer one"
         )
-    if not chosen:
-        return []
     files = files_of(snapshot).to_pylist()
-    wanted = set(chosen)
+    wanted: set[date | None] = set(chosen)
+    if everything and not all(map(is_dated, files)):
+        wanted.add(None)
+    if not wanted:
+        return []
     by_segment = "segment" in table.partition_by
     removed = [
         _remove(table, file)
@@ -233,7 +241,8 @@ def _commit(
 
 
 def _remove(table: Table, file: Mapping[str, Any]) -> RemoveAction:
-    partition = {name: _partition_text(file[f"partition.{name}"]) for name in table.partition_by}
+    told = dict(part.split("=", 1) for part in unquote(file["path"]).split("/") if "=" in part)
+    partition = {name: _partition_text(file[f"partition.{name}"]) or told.get(name) for name in table.partition_by}
     return RemoveAction(file["path"], True, _now_ms(), file["size_bytes"], partition)
 
 
@@ -260,11 +269,12 @@ def _stats(footer: pq.FileMetaData) -> str:
             nulls[name] = nulls.get(name, 0) + statistics.null_count
             if statistics.null_count == group.num_rows:
                 continue
-            if not statistics.has_min_max or not isinstance(statistics.min, int | datetime | date):
+            bounds = _bounds(statistics)
+            if bounds is None:
                 unknown.add(name)
                 continue
-            low[name] = min(low.get(name, statistics.min), statistics.min)
-            high[name] = max(high.get(name, statistics.max), statistics.max)
+            low[name] = min(low.get(name, bounds[0]), bounds[0])
+            high[name] = max(high.get(name, bounds[1]), bounds[1])
     for name in unknown:
         low.pop(name, None)
         high.pop(name, None)
@@ -272,9 +282,19 @@ def _stats(footer: pq.FileMetaData) -> str:
     return json.dumps({"numRecords": footer.num_rows, **texts, "nullCount": nulls})
 
 
+def _bounds(statistics: pq.Statistics) -> tuple[Any, Any] | None:
+    """The lowest and the highest value, where both are of a type whose text is exact, and Python can hold them."""
+    try:
+        low, high = (statistics.min, statistics.max) if statistics.has_min_max else (None, None)
+    except (OverflowError, ValueError):  # a date of which a table says that it is beyond the years 1 to 9999
+        return None
+    return (low, high) if isinstance(low, int | datetime | date) else None
+
+
 def _texts(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        # Not %Y, which gives a year below 1000 fewer than four digits.
+        name: f"{value.date().isoformat()}T{value:%H:%M:%S.%f}Z"
         if isinstance(value, datetime)
         else value.isoformat()
         if isinstance(value, date)

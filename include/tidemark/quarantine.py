@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import orjson
-
 from tidemark.definition import Pipeline
 from tidemark.delta import open_table
+from tidemark.documents import MAX_DEPTH, MAX_EVENTS, fields_of
 from tidemark.quality import RowRule, Suite
 from tidemark.quality.suite import EXPECTATION
 from tidemark.serving.scan import create_view
@@ -16,9 +15,18 @@ from tidemark.tables import tables_of
 _SHOWN_CHARACTERS = 2_000
 _MEANINGS = {
     "not_utf8": "the record is no UTF-8 text",
-    "unparseable_json": "the record is no JSON object",
+    "unparseable_json": "the text is not JSON as RFC 8259 defines it",
+    "trailing_text": "something follows the JSON object: if these are more events, see `records` of the definition",
+    "not_an_object": "the text is JSON, but not an object",
+    "not_an_array": "the text is JSON, but not an array, which the definition says that a record is",
+    "no_event": "the record holds no event at all",
+    "too_many_events": f"the record holds more than {MAX_EVENTS:,} events",
+    "duplicate_member": "a name stands twice in the object, so that its value is not certain",
+    "unpaired_surrogate": "an escape is half of a pair of surrogates, which is no character",
+    "nested_too_deep": f"arrays and objects are nested more than {MAX_DEPTH} deep",
+    "event_time_out_of_range": "the event's date is before the definition's earliest, or beyond the years 1 to 9999",
     "event_time_in_future": "the event time lies further ahead of the arrival than max_future",
-    "wrong_type": "the value does not cast to the column's type",
+    "wrong_type": "the value does not cast to the column's type, or is a date or time beyond the years 1 to 9999",
     "missing": "the column is required, and absent or null",
     "not_finite": "the number is NaN, infinite, or too large to be summed",
 }
@@ -69,7 +77,10 @@ def explain(
             "shard_id": row["shard_id"],
             "sequence_number": row["sequence_number"],
             "record": _text(row["data"]),
-            "reasons": [_meaning(name, _fields(row["data"]), rules, pipeline) for name in row["reasons"]],
+            "reasons": [
+                _meaning(name, fields_of(row["data"], pipeline.events.names), rules, pipeline)
+                for name in row["reasons"]
+            ],
         }
         for row in rows
     ]
@@ -85,16 +96,8 @@ def _meaning(reason: str, fields: dict[str, Any], rules: dict[str, RowRule], pip
     asks = _MEANINGS.get(kind, "")
     if column and column in pipeline.events:
         asks += f" ({pipeline.events[column].sql})"
-    column = column or (pipeline.event_time if kind == "event_time_in_future" else "")
+    column = column or (pipeline.event_time if kind.startswith("event_time_") else "")
     return {"reason": reason, "asks": asks, "values": {column: fields.get(column)} if column else {}}
-
-
-def _fields(data: bytes) -> dict[str, Any]:
-    try:
-        found = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _text(data: bytes) -> str:

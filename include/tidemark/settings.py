@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     """Processing-time trigger of both streams."""
     max_records_per_batch: int = Field(default=50_000, ge=1)
     """Records that one micro-batch reads at most."""
+    max_bytes_per_batch: int = Field(default=64 * 2**20, ge=2**20)
+    """Bytes of data that one micro-batch reads at most; a driver needs about ten times that of memory."""
     schedules: bool = True
     """Whether DAGs have their schedules; without them each run is triggered by hand, and Airflow shows no next run."""
     streams_run_by: Literal["airflow", "platform"] = "airflow"

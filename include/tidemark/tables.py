@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from tidemark import columns
 from tidemark.definition import Pipeline, Rollup
 from tidemark.settings import Settings
 
-TIMESTAMP = pa.timestamp("us", tz="UTC")
+TIMESTAMP = columns.TIMESTAMP
 
 INGEST_APP = "tidemark/ingest"
 """Transaction of bronze: the highest ingest_batch that it contains."""
@@ -30,42 +31,14 @@ REJUDGE_APP = "tidemark/rejudge"
 REFINE_APP = "tidemark/refine"
 """Transaction of silver, quarantine, speed and refine_log: the highest ingest_batch that they contain."""
 
-_LINEAGE = [
-    ("stream", pa.string()),
-    ("shard_id", pa.string()),
-    ("sequence_number", pa.string()),
-    ("sub_sequence_number", pa.int64()),
-    ("approximate_arrival_timestamp", TIMESTAMP),
-]
-_COORDINATE = [("ingest_batch", pa.int64()), ("segment", pa.int64())]
-
-KINESIS_COLUMNS = ("data", "partition_key", *(name for name, _ in _LINEAGE))
+KINESIS_COLUMNS = tuple(name for name, _ in columns.KINESIS)
 """What the Kinesis source gives."""
 
-BRONZE_SCHEMA = pa.schema(
-    [
-        ("data", pa.binary()),
-        ("partition_key", pa.string()),
-        *_LINEAGE,
-        *_COORDINATE,
-        ("ingest_time", TIMESTAMP),
-        ("ingest_date", pa.date32()),
-    ]
-)
-QUARANTINE_SCHEMA = pa.schema(
-    [
-        ("data", pa.binary()),
-        ("partition_key", pa.string()),
-        *_LINEAGE,
-        ("reasons", pa.list_(pa.string())),
-        *_COORDINATE,
-        ("ingest_time", TIMESTAMP),
-        ("ingest_date", pa.date32()),
-    ]
-)
+BRONZE_SCHEMA = pa.schema(columns.BRONZE)
+QUARANTINE_SCHEMA = pa.schema(columns.QUARANTINE)
 REFINE_LOG_SCHEMA = pa.schema(
     [
-        *_COORDINATE,
+        *columns.COORDINATE,
         ("records", pa.int64()),
         ("silver", pa.int64()),
         ("quarantined", pa.int64()),
@@ -73,10 +46,14 @@ REFINE_LOG_SCHEMA = pa.schema(
         ("ingest_time", TIMESTAMP),
         ("refine_time", TIMESTAMP),
         ("warnings", pa.list_(pa.struct([("expectation", pa.string()), ("rows", pa.int64())]))),
+        ("events", pa.int64()),
     ]
 )
 """One row an ingest_batch: the account of what became of its records.
 
+``records`` are Kinesis records, and ``events`` what they hold: one each, unless the definition splits them; a record
+that cannot be split counts as one. ``events`` is the sum of ``silver``, ``quarantined`` and ``duplicates``; null: it is
+``records``.
 ``warnings``: of the rows that went to silver, how many broke each expectation whose action is ``warn``; null: none did.
 """
 GENERATIONS_SCHEMA = pa.schema(
@@ -112,30 +89,21 @@ VALIDATIONS_SCHEMA = pa.schema(
 
 def silver_schema(pipeline: Pipeline) -> pa.Schema:
     """The definition's columns, where each row came from, and its coordinate. Grain: one row an event."""
-    return pa.schema(
-        [
-            *((column.name, column.type.arrow) for column in pipeline.events),
-            *_LINEAGE,
-            *_COORDINATE,
-            ("event_date", pa.date32()),
-        ]
-    )
+    return pa.schema([*((column.name, column.type.arrow) for column in pipeline.events), *columns.SILVER])
 
 
 def _partial_fields(pipeline: Pipeline, rollup: Rollup) -> list[tuple[str, pa.DataType]]:
     return [
         *((name, pipeline.column_type(name).arrow) for name in rollup.by),
-        ("pane_start", TIMESTAMP),
+        *columns.PANE,
         *((state.column, state.type.arrow) for state in rollup.states(pipeline.events)),
-        ("max_event_time", TIMESTAMP),
-        ("max_arrival_time", TIMESTAMP),
-        ("ingest_batch", pa.int64()),
+        *columns.PARTIAL,
     ]
 
 
 def speed_schema(pipeline: Pipeline, rollup: Rollup) -> pa.Schema:
     """Partial aggregates of micro-batches. Grain: one row a key, pane and micro-batch; ingest_batch is its highest."""
-    return pa.schema([*_partial_fields(pipeline, rollup), ("segment", pa.int64()), ("event_date", pa.date32())])
+    return pa.schema([*_partial_fields(pipeline, rollup), *columns.SPEED])
 
 
 def batch_schema(pipeline: Pipeline, rollup: Rollup) -> pa.Schema:
@@ -145,14 +113,7 @@ def batch_schema(pipeline: Pipeline, rollup: Rollup) -> pa.Schema:
     is left. Where a window is one row, values that cost more to finish than to read are kept beside their states.
     """
     stored = [(kept.column, kept.type.arrow) for kept in rollup.stored(pipeline.timezone).values()]
-    return pa.schema(
-        [
-            *_partial_fields(pipeline, rollup),
-            ("covered_segment", pa.int64()),
-            *stored,
-            ("event_date", pa.date32()),
-        ]
-    )
+    return pa.schema([*_partial_fields(pipeline, rollup), *columns.COVERED, *stored, *columns.EVENT_DATE])
 
 
 class Table(NamedTuple):

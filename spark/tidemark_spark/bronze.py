@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from pyspark.sql import DataFrame
 
+from tidemark.columns import BATCH_BYTES
 from tidemark.definition import Pipeline
 from tidemark.delta import NOTHING, OnceWriter, position
 from tidemark.settings import Settings
@@ -81,6 +82,7 @@ class BronzeSink:
         constants = {
             "ingest_batch": pa.array([ingest_batch] * rows, pa.int64()),
             "segment": pa.array([segment] * rows, pa.int64()),
+            BATCH_BYTES: pa.array([pc.sum(pc.binary_length(records["data"])).as_py()] * rows, pa.int64()),
             "ingest_time": pa.array([now] * rows, pa.timestamp("us", tz="UTC")),
             "ingest_date": pa.array([now.date()] * rows, pa.date32()),
         }

@@ -22,7 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from tidemark.definition import Pipeline, Rollup
-from tidemark.delta import NOTHING, files_of, open_table, position, segment_before
+from tidemark.delta import NOTHING, files_of, is_dated, open_table, position, segment_before
 from tidemark.publish import claim_folding, coverage, removed_app, replace_files
 from tidemark.settings import Settings
 from tidemark.tables import REFINE_APP, SEALED_APP, tables_of
@@ -129,11 +129,11 @@ def _fold(
 
 def _plans(batch: DeltaTable, speed: DeltaTable, through: int, before: datetime) -> dict[date, _Plan]:
     published: dict[date, int] = {}
-    for file in files_of(batch).select(["partition.event_date", "modification_time"]).to_pylist():
+    for file in filter(is_dated, files_of(batch).select(["partition.event_date", "modification_time"]).to_pylist()):
         day = file["partition.event_date"]
         published[day] = max(published.get(day, 0), file["modification_time"])
     plans: dict[date, _Plan] = {}
-    for file in files_of(speed).to_pylist():
+    for file in filter(is_dated, files_of(speed).to_pylist()):
         day, segment = file["partition.event_date"], file["partition.segment"]
         plan = plans.setdefault(day, _Plan(coverage(batch, day), [], []))
         if segment <= plan.covered:

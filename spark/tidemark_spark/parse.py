@@ -1,52 +1,73 @@
-"""From bronze records to typed events with the reasons why a row is not one. Used by the stream and by the batch."""
+"""From bronze records to typed events with the reasons why a row is not one. Used by the stream and by the batch.
 
+What a row becomes is a function of the record and of the definition alone: not of the clock, of the session's settings,
+or of the rows beside it.
+"""
+
+from collections.abc import Iterator
 from datetime import date
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from tidemark.definition import Pipeline
-from tidemark.definition.schema import FLOATS
+from tidemark.definition.schema import FLOATS, ColumnType
+from tidemark.documents import ORDINAL, PROBLEM, RAW, Splitter
 from tidemark.quality import Action, Suite
 from tidemark.quality.suite import EXPECTATION
 from tidemark.tables import silver_schema
+from tidemark_spark import values
 
 _LARGEST_SUMMABLE = "1e18D"
+_OUT_OF_RANGE = "_out_of_range"
 
 
-def parse(bronze: DataFrame, pipeline: Pipeline, suite: Suite) -> DataFrame:
-    """Bronze rows with the definition's typed columns, ``event_date`` and ``reasons`` (empty for a valid event).
+def parse(records: DataFrame, pipeline: Pipeline, suite: Suite) -> DataFrame:
+    """Records with the definition's typed columns, ``event_date`` and ``reasons`` (empty for a valid event).
 
-    A field is read as text and cast, so a number in quotes is a number; a value that does not cast is ``wrong_type``,
-    an absent or null one of a required column is ``missing``. Row for row; nothing is dropped. ``_warned`` and
-    ``_failed`` name the expectations with these actions that a row breaks; a row with reasons has the former in these.
+    ``records`` are rows of bronze or of quarantine, or events that ``split`` has made of them; grain of the result: one
+    row an event. Nothing is dropped. A field is read as text and cast (``tidemark_spark.values``), so a number in
+    quotes is a number; a value that does not cast is ``wrong_type``, an absent or null one of a required column is
+    ``missing``. ``_warned`` and ``_failed`` name the expectations with these actions that a row breaks; a row with
+    reasons has the former in these.
     """
+    events = records if RAW in records.columns else split(records, pipeline)
     columns = list(pipeline.events)
-    raw_schema = ", ".join([*(f"`{c.name}` STRING" for c in columns), "_corrupt STRING"])
-    text = "CASE WHEN is_valid_utf8(CAST(data AS STRING)) THEN CAST(data AS STRING) END"
-    raw = f"from_json(_text, '{raw_schema}', map('mode', 'PERMISSIVE', 'columnNameOfCorruptRecord', '_corrupt'))"
-    typed = ", ".join(f"try_cast(_raw.`{c.name}` AS {c.type.sql}) AS `{c.name}`" for c in columns)
-    # Spark moves a filter below a projection, and evaluates there again each expression that the filter names: JSON
-    # would be parsed once a reason. It moves none below a generator.
-    read = (
-        bronze.withColumn("_text", F.expr(text))
-        .withColumn("_raw", F.expr(raw))
-        .select("*", F.expr(f"inline(array(struct({typed})))"))
-    )
+    text = {column.name: F.col(RAW)[column.name] for column in columns}
+    typed = [values.typed(text[column.name], column.type).alias(column.name) for column in columns]
+    # Spark moves a filter below a projection, and evaluates there again each expression that the filter names: values
+    # would be cast once a reason. It moves none below a generator.
+    read = events.select("*", F.inline(F.array(F.struct(*typed))))
+    bounded = {c.name: values.holdable(F.col(c.name), c.type) for c in columns if values.is_bounded(c.type)}
     return (
-        read.withColumn("event_date", event_date(pipeline))
+        read.withColumn("event_date", values.event_date(pipeline.event_time, pipeline.timezone))
+        .withColumn(_OUT_OF_RANGE, _out_of_range(text[pipeline.event_time], pipeline))
+        .withColumns(bounded)
         .withColumn("reasons", _named(_reasons(pipeline, suite)))
         .withColumn("_warned", _named(_broken(suite, "warn")))
         .withColumn("_failed", _named(_broken(suite, "fail")))
         .withColumn("reasons", _all_broken(suite))
-        .drop("_text", "_raw")
+        .drop(RAW, PROBLEM, _OUT_OF_RANGE)
     )
 
 
-def event_date(pipeline: Pipeline) -> Column:
-    """The calendar date of the event time in the pipeline's time zone."""
-    at = F.col(pipeline.event_time)
-    return F.to_date(at if pipeline.timezone == "UTC" else F.from_utc_timestamp(at, pipeline.timezone))
+def split(records: DataFrame, pipeline: Pipeline) -> DataFrame:
+    """The events of rows of bronze or quarantine (``tidemark.documents``): one row an event.
+
+    A row that has an ``event_ordinal``, as in quarantine, is one event already.
+    """
+    holds, names = pipeline.records, list(pipeline.events.names)
+    kept = [field for field in records.schema.fields if field.name != ORDINAL]
+    texts = T.StructType([T.StructField(name, T.StringType()) for name in names])
+    made = [(ORDINAL, T.LongType()), (PROBLEM, T.StringType()), (RAW, texts)]
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        splitter = Splitter(names, holds)
+        return (splitter.events(batch) for batch in batches)
+
+    return records.mapInArrow(run, T.StructType([*kept, *(T.StructField(name, kind) for name, kind in made)]))
 
 
 def dated(start: date, end: date) -> Column:
@@ -59,17 +80,42 @@ def valid_events(parsed: DataFrame, pipeline: Pipeline) -> DataFrame:
     return parsed.where(F.size("reasons") == 0).select(*silver_schema(pipeline).names)
 
 
+def key_columns(pipeline: Pipeline) -> list[Column]:
+    """The values of the key, in a form that is equal for two rows exactly if they are one event.
+
+    Both layers compare these: times to the microsecond, one zero, text as it is.
+    """
+    return [_comparable(name, pipeline.events[name]).alias(name) for name in pipeline.key]
+
+
 def event_key(pipeline: Pipeline) -> Column:
-    """A digest that is equal for two rows exactly if they are one event (SHA-256 of the key's columns as JSON)."""
-    return F.unhex(F.sha2(F.to_json(F.struct(*pipeline.key)), 256))
+    """A digest of ``key_columns`` (SHA-256 of their JSON): what the stream remembers of an event."""
+    return F.unhex(F.sha2(F.to_json(F.struct(*key_columns(pipeline)), {"ignoreNullFields": "false"}), 256))
 
 
 def record_key() -> Column:
-    """A digest that is unique to a Kinesis record, for rows that have no event key."""
-    return F.unhex(F.sha2(F.concat_ws("/", "stream", "shard_id", "sequence_number", "sub_sequence_number"), 256))
+    """A digest that is unique to an event's place in the log, for rows that have no event key."""
+    place = ["stream", "shard_id", "sequence_number", "sub_sequence_number", ORDINAL]
+    return F.unhex(F.sha2(F.concat_ws("/", *place), 256))
 
 
-_PARSED = "(_raw IS NOT NULL AND _raw._corrupt IS NULL)"
+def _comparable(name: str, column: ColumnType) -> Column:
+    value = F.col(name)
+    if column.sql in FLOATS:
+        return F.when(value == 0, F.lit(0).cast(column.sql)).otherwise(value)
+    # As JSON, a time has no microseconds, and depends on the session's zone.
+    return F.unix_micros(value) if column.sql == "TIMESTAMP" else value
+
+
+_PARSED = f"{PROBLEM} IS NULL"
+
+
+def _out_of_range(text: Column, pipeline: Pipeline) -> Column:
+    """Whether a row has an event time, and no reader could hold it, or its date is before the definition's earliest."""
+    at = F.col(pipeline.event_time)
+    before = F.col("event_date") < F.lit(pipeline.earliest)
+    unheld = F.col("event_date").isNull() | values.holdable(at, pipeline.events[pipeline.event_time]).isNull()
+    return F.coalesce(values.is_beyond_years(text), F.lit(False)) | (at.isNotNull() & (unheld | before))
 
 
 def _named(reasons: list[Column]) -> Column:
@@ -97,22 +143,24 @@ def _reasons(pipeline: Pipeline, suite: Suite) -> list[Column]:
     def reason(name: str, when: str) -> Column:
         return F.when(F.expr(when), F.lit(name)).otherwise("")
 
-    parsed = _PARSED
+    parsed, at = _PARSED, pipeline.event_time
     reasons = [
-        reason("not_utf8", "_text IS NULL"),
-        reason("unparseable_json", "_text IS NOT NULL AND (_raw._corrupt IS NOT NULL OR _raw IS NULL)"),
+        F.coalesce(PROBLEM, F.lit("")),
+        reason("event_time_out_of_range", f"{parsed} AND {_OUT_OF_RANGE}"),
     ]
-    required = {*pipeline.key, pipeline.event_time, *pipeline.required}
+    required = {*pipeline.key, at, *pipeline.required}
     for column in pipeline.events:
         name = column.name
+        sent, lost = f"{RAW}.`{name}` IS NOT NULL", f"`{name}` IS NULL"
         if column.type.sql != "STRING":
-            reasons.append(reason(f"wrong_type:{name}", f"{parsed} AND _raw.`{name}` IS NOT NULL AND `{name}` IS NULL"))
+            untyped = f"{lost} AND NOT {_OUT_OF_RANGE}" if name == at else lost
+            reasons.append(reason(f"wrong_type:{name}", f"{parsed} AND {sent} AND {untyped}"))
         if name in required:
-            reasons.append(reason(f"missing:{name}", f"{parsed} AND _raw.`{name}` IS NULL"))
+            reasons.append(reason(f"missing:{name}", f"{parsed} AND {RAW}.`{name}` IS NULL"))
         if column.type.sql in FLOATS:
             outside = f"isnan(`{name}`) OR abs(CAST(`{name}` AS DOUBLE)) >= {_LARGEST_SUMMABLE}"
             reasons.append(reason(f"not_finite:{name}", f"{parsed} AND `{name}` IS NOT NULL AND ({outside})"))
     ahead = int(pipeline.max_future.total_seconds())
     limit = f"approximate_arrival_timestamp + INTERVAL '{ahead}' SECOND"
-    reasons.append(reason("event_time_in_future", f"`{pipeline.event_time}` > {limit}"))
+    reasons.append(reason("event_time_in_future", f"`{at}` > {limit}"))
     return reasons + _broken(suite, "quarantine")

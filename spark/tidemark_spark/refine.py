@@ -30,8 +30,8 @@ from tidemark_spark.staging import stage
 
 
 def refined_rows(bronze: DataFrame, pipeline: Pipeline, suite: Suite) -> DataFrame:
-    """Parsed and deduplicated rows of a bronze stream, and its markers (rows whose ``records`` is not null)."""
-    marker = F.col("records").isNotNull()
+    """Parsed and deduplicated rows of a bronze stream, and its markers (rows whose ``_records`` is not null)."""
+    marker = F.col("_records").isNotNull()
     key = (
         F.when(marker, F.encode(F.col("ingest_batch").cast("string"), "UTF-8"))
         .when(F.size("reasons") > 0, record_key())
@@ -40,6 +40,8 @@ def refined_rows(bronze: DataFrame, pipeline: Pipeline, suite: Suite) -> DataFra
     horizon = f"{int(pipeline.deduplication_horizon.total_seconds())} seconds"
     return (
         parse(bronze, pipeline, suite)
+        # The record itself is asked for in quarantine only: nothing else carries it through the shuffle and the driver.
+        .withColumn("data", F.when(F.size("reasons") > 0, F.col("data")))
         .withColumn("_key", key)
         .withWatermark("ingest_time", horizon)
         .dropDuplicatesWithinWatermark(["_key"])
@@ -100,6 +102,9 @@ def bronze_stream(
         .option("after", starting_position(pipeline, settings) if after is None else after)
         .option("reached", reached)
         .option("maxRecords", settings.max_records_per_batch)
+        .option("maxBytes", settings.max_bytes_per_batch)
+        .option("columns", json.dumps(pipeline.events.names))
+        .option("holds", pipeline.records)
         .load()
     )
 
@@ -133,7 +138,7 @@ class RefineSink:
             return
         # Before anything is written. What silver holds already was judged when it came.
         refuse_failed(rows.filter(pc.greater(rows["ingest_batch"], self._silver.position())), self._pipeline)
-        marker = pc.is_valid(rows["records"])
+        marker = pc.is_valid(rows["_records"])
         broken = pc.greater(pc.list_value_length(rows["reasons"]), 0)
         silver = rows.filter(pc.and_(pc.invert(marker), pc.invert(broken)))
         quarantined = rows.filter(pc.and_(pc.invert(marker), broken))
@@ -150,6 +155,7 @@ class RefineSink:
         with steps.step("commit_silver"):
             self._append(self._silver, silver.select(silver_schema(self._pipeline).names), through)
         counts: dict[str, Any] = {"silver": silver.num_rows, "quarantined": quarantined.num_rows}
+        counts["dates"] = len(pc.unique(silver["event_date"]))
         if warned := broken_counts(silver, "_warned"):
             counts["warned"] = warned
         say("refined", through=through, **counts, ms=steps.ms)
@@ -164,22 +170,27 @@ class RefineSink:
         held = writer.position()
         if held >= through:
             return
-        events = batch.where(F.col("records").isNull() & (F.size("reasons") == 0) & (F.col("ingest_batch") > held))
+        events = batch.where(F.col("_records").isNull() & (F.size("reasons") == 0) & (F.col("ingest_batch") > held))
         # One partition needs no shuffle, and a micro-batch is small.
         partials = partial_aggregates(events.coalesce(1), self._pipeline, rollup, ["segment"])
         writer.append(partials.select(*speed_schema(self._pipeline, rollup).names).toArrow(), through)
 
 
 def _account(markers: pa.Table, silver: pa.Table, quarantined: pa.Table) -> pa.Table:
-    """One row an ingest_batch: its records, and what became of them."""
+    """One row an ingest_batch: its records and events, and what became of them."""
     rows = []
     kept = {name: _count(table) for name, table in (("silver", silver), ("quarantined", quarantined))}
     warned = warnings_by_batch(silver)
     now = datetime.now(UTC)
-    for marker in markers.select(["ingest_batch", "segment", "records", "ingest_time"]).to_pylist():
+    told = {
+        "_records": "records",
+        "_events": "events",
+        **{name: name for name in ("ingest_batch", "segment", "ingest_time")},
+    }
+    for marker in markers.select(list(told)).rename_columns(list(told.values())).to_pylist():
         number = marker["ingest_batch"]
         counts = {name: counted.get(number, 0) for name, counted in kept.items()}
-        rows.append({**marker, **counts, "duplicates": marker["records"] - sum(counts.values()), "refine_time": now,
+        rows.append({**marker, **counts, "duplicates": marker["events"] - sum(counts.values()), "refine_time": now,
                      "warnings": warned.get(number)})  # fmt: skip
     return pa.Table.from_pylist(rows, schema=REFINE_LOG_SCHEMA)
 

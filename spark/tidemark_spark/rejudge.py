@@ -6,12 +6,15 @@ in neither, also if the run dies between, and the run after it finds the same to
 """
 
 from datetime import date
+from functools import reduce
+from operator import and_
 from typing import Any, NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from tidemark.delta import files_of, open_table, position
+from tidemark.documents import ORDINAL
 from tidemark.errors import CoverageError, TableError
 from tidemark.publish import replace_files
 from tidemark.settings import Settings
@@ -21,6 +24,9 @@ from tidemark_spark.staging import stage
 
 RECORD = ["stream", "shard_id", "sequence_number", "sub_sequence_number"]
 """What identifies a Kinesis record."""
+_NUMBER = "_number"
+EVENT = [*RECORD, _NUMBER]
+"""What identifies an event of a record, in rows that are ``numbered``."""
 _ATTEMPTS = 5
 
 
@@ -31,6 +37,23 @@ class Rejudged(NamedTuple):
     recovered: int = 0
 
 
+def numbered(rows: DataFrame, *others: str) -> DataFrame:
+    """``EVENT`` of rows of bronze's events, silver or quarantine, and other columns; -1: the record as a whole."""
+    return rows.select(*RECORD, F.coalesce(ORDINAL, F.lit(-1)).alias(_NUMBER), *others)
+
+
+def of_events(parsed: DataFrame, others: DataFrame) -> DataFrame:
+    """The parsed rows whose event ``others`` (``numbered``) name.
+
+    A definition that has changed what a record holds has made several events of one, or one of several: a record as a
+    whole, on either side, stands for all of its events.
+    """
+    others = others.distinct()
+    same = [parsed[name] == others[name] for name in RECORD]
+    whole = parsed[ORDINAL].isNull() | (others[_NUMBER] == -1)
+    return parsed.join(others, reduce(and_, [*same, whole | (parsed[ORDINAL] == others[_NUMBER])]), "left_semi")
+
+
 def refuse_moves(parsed: DataFrame, was: DataFrame, start: date, end: date) -> None:
     """Check that no event of the range has another date now, where this reprocess would lose it.
 
@@ -38,8 +61,7 @@ def refuse_moves(parsed: DataFrame, was: DataFrame, start: date, end: date) -> N
         CoverageError: some have; the message names their dates and the remedy.
     """
     moved = (
-        parsed.where((F.size("reasons") == 0) & ~dated(start, end))
-        .join(was.select(RECORD), RECORD, "left_semi")
+        of_events(parsed.where((F.size("reasons") == 0) & ~dated(start, end)), numbered(was))
         .groupBy("event_date")
         .count()
         .orderBy("event_date")
@@ -54,13 +76,18 @@ def refuse_moves(parsed: DataFrame, was: DataFrame, start: date, end: date) -> N
 
 
 def quarantine_newly_broken(parsed: DataFrame, was: DataFrame, quarantine: Table, settings: Settings) -> int:
-    """Put the records of ``was`` (silver's rows) that do not parse any more into quarantine; how many."""
+    """Put the events of ``was`` (silver's rows) that do not parse any more into quarantine; how many.
+
+    With them, the broken events of quarantined records that are split now, where the record as a whole was none.
+    """
     spark = parsed.sparkSession
-    broken = parsed.where(F.size("reasons") > 0).join(was.select(RECORD), RECORD, "left_semi")
+    broken = parsed.where(F.size("reasons") > 0)
     for _ in range(_ATTEMPTS):
         counter = (REJUDGE_APP, position(open_table(quarantine, settings), REJUDGE_APP))
-        held = spark.read.format("delta").load(quarantine.uri).select(RECORD)
-        staged = stage(broken.join(held, RECORD, "left_anti").select(*QUARANTINE_SCHEMA.names), quarantine, settings)
+        held = numbered(spark.read.format("delta").load(quarantine.uri))
+        whole = held.where(F.col(_NUMBER) == -1)
+        moved = of_events(broken, numbered(was).union(whole)).withColumn(_NUMBER, F.coalesce(ORDINAL, F.lit(-1)))
+        staged = stage(moved.join(held, EVENT, "left_anti").select(*QUARANTINE_SCHEMA.names), quarantine, settings)
         if not staged.files:
             return 0
         if replace_files(quarantine, staged.files, lambda _: False, (), settings, counter):
@@ -70,7 +97,7 @@ def quarantine_newly_broken(parsed: DataFrame, was: DataFrame, quarantine: Table
 
 
 def release_recovered(spark: SparkSession, recovered: DataFrame, quarantine: Table, settings: Settings) -> int:
-    """Take records that are in silver now out of quarantine; how many. ``recovered``: ids, and their partitions."""
+    """Take rows that are in silver now out of quarantine; how many. ``recovered``: ``EVENT``, and their partitions."""
     partitions = {
         (row["ingest_date"], row["segment"]): row["count"]
         for row in recovered.groupBy("ingest_date", "segment").count().collect()
@@ -88,7 +115,8 @@ def release_recovered(spark: SparkSession, recovered: DataFrame, quarantine: Tab
         held = spark.read.format("delta").option("versionAsOf", snapshot.version()).load(quarantine.uri)
         chosen = spark.createDataFrame(list(partitions), "ingest_date DATE, segment BIGINT")
         of_partitions = held.join(F.broadcast(chosen), ["ingest_date", "segment"], "left_semi")
-        staged = stage(of_partitions.join(recovered.select(RECORD), RECORD, "left_anti"), quarantine, settings)
+        known = of_partitions.withColumn(_NUMBER, F.coalesce(ORDINAL, F.lit(-1)))
+        staged = stage(known.join(recovered.select(EVENT), EVENT, "left_anti"), quarantine, settings)
         if replace_files(quarantine, staged.files, inside, files, settings, counter):
             return sum(partitions.values())
         staged.discard(settings)

@@ -19,7 +19,7 @@ from tidemark.quality import Suite
 from tidemark.settings import Settings
 from tidemark.tables import tables_of
 from tidemark_spark.parse import parse
-from tidemark_spark.rejudge import RECORD
+from tidemark_spark.rejudge import EVENT, numbered
 from tidemark_spark.reprocess import reprocess
 
 
@@ -56,7 +56,7 @@ def replay(
     generation = current_generation(pipeline, suite, settings)
     held = _judged_before(spark, pipeline, settings, generation)
     passing = parse(held.drop("reasons"), pipeline, suite).where(F.size("reasons") == 0)
-    passing = passing.select(*RECORD, "event_date", "ingest_date", "segment").persist()
+    passing = numbered(passing, "event_date").persist()
     try:
         dates = {row["event_date"]: row["count"] for row in passing.groupBy("event_date").count().collect()}
         found = Replayed(held.count(), dict(sorted(dates.items())), 0, 0, 0)
@@ -67,8 +67,8 @@ def replay(
         for start, end in ranges(dates):
             run = reprocess(spark, pipeline, suite, settings, start, end, wait_seconds=wait_seconds, say=say)
             released += run.rejudged.recovered
-        silver = spark.read.format("delta").load(tables.silver.uri).select(RECORD)
-        in_silver = passing.join(silver, RECORD, "left_semi").count()
+        silver = numbered(spark.read.format("delta").load(tables.silver.uri))
+        in_silver = passing.join(silver, EVENT, "left_semi").count()
         return found._replace(released=released, in_silver=in_silver, copies=sum(dates.values()) - in_silver)
     finally:
         passing.unpersist()

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 from tidemark.candidates import NO_BATCH, Interval, batches_of_dates, condition, look_back, merged
 from tidemark.definition import Pipeline, Rollup
 from tidemark.delta import Sealed, files_of, open_table, position, seal
+from tidemark.documents import ORDINAL
 from tidemark.errors import CoverageError, QualityGateError, StalledError
 from tidemark.generations import Generation, current_generation
 from tidemark.publish import days_between, generation_app, mark_judged, publish_dates
@@ -30,8 +31,8 @@ from tidemark.tables import BATCH_APP, REFINE_APP, Tables, tables_of
 from tidemark.validations import record
 from tidemark.waiting import wait_for
 from tidemark_spark.actions import ObservedActions
-from tidemark_spark.parse import dated, parse, valid_events
-from tidemark_spark.rejudge import RECORD, Rejudged, quarantine_newly_broken, refuse_moves, release_recovered
+from tidemark_spark.parse import dated, key_columns, parse, valid_events
+from tidemark_spark.rejudge import EVENT, Rejudged, quarantine_newly_broken, refuse_moves, release_recovered
 from tidemark_spark.rollups import partial_aggregates, with_finished
 from tidemark_spark.staging import Staged, stage
 from tidemark_spark.validate import critical_failures, import_ahead, validate
@@ -53,8 +54,8 @@ class Reprocessed(NamedTuple):
 
 def deduplicate(valid: DataFrame, pipeline: Pipeline) -> DataFrame:
     """The first copy of each key in log order, as the stream keeps it, but over all of the rows."""
-    order = Window.partitionBy(*pipeline.key).orderBy(
-        "ingest_batch", "shard_id", F.length("sequence_number"), "sequence_number", "sub_sequence_number"
+    order = Window.partitionBy(*key_columns(pipeline)).orderBy(
+        "ingest_batch", "shard_id", F.length("sequence_number"), "sequence_number", "sub_sequence_number", ORDINAL
     )
     return valid.withColumn("_copy", F.row_number().over(order)).where("_copy = 1").drop("_copy")
 
@@ -140,10 +141,13 @@ def reprocess(
         for each in (staged, *partials.values()):
             each.discard(settings)
         raise
-    published = judged = set(publish_dates(tables.silver, staged.files, days, segment, settings))
+    of_all = run.everything
+    published = judged = set(publish_dates(tables.silver, staged.files, days, segment, settings, everything=of_all))
     for name, rows in partials.items():
         published = published & set(
-            publish_dates(tables.batch[name], rows.files, days, segment, settings, {BATCH_APP: through})
+            publish_dates(
+                tables.batch[name], rows.files, days, segment, settings, {BATCH_APP: through}, everything=of_all
+            )
         )
     if passed := sorted(set(days) - published):
         say(f"left as they are, since another run has covered them further: {', '.join(map(str, passed))}")
@@ -273,7 +277,7 @@ class _Slice:
 
     def release_recovered(self) -> int:
         """Take the range's records that have become events out of quarantine."""
-        return release_recovered(self._spark, self._recovered(), self._tables.quarantine, self._settings)
+        return release_recovered(self._spark, self._recovered().where("_all"), self._tables.quarantine, self._settings)
 
     def _candidates(self) -> list[Interval]:
         intervals = batches_of_dates(self._silver, self._start, self._end, self._segment)
@@ -284,15 +288,21 @@ class _Slice:
         return look_back(intervals, bronze, self._pipeline.deduplication_horizon)
 
     def _recovered(self) -> DataFrame:
-        """Ids, ingest_batch and partition of quarantined records that are events of the range now."""
+        """``EVENT``, ingest_batch and partition of quarantined rows that are events of the range now.
+
+        ``_all``: all of the row's events are, of a record that was quarantined as a whole and is split now.
+        """
         held = (
             self._spark.read.format("delta")
             .load(self._tables.quarantine.uri)
             .where((F.col("segment") <= self._segment) & (F.col("ingest_batch") <= self._generation.after))
         )
-        again = parse(held.drop("reasons"), self._pipeline, self._suite)
-        return again.where((F.size("reasons") == 0) & self._inside()).select(
-            *RECORD, "ingest_batch", "ingest_date", "segment"
+        was = held.withColumn(EVENT[-1], F.coalesce(ORDINAL, F.lit(-1)))
+        again = parse(was.drop("reasons"), self._pipeline, self._suite).where(F.size("reasons") == 0)
+        return (
+            again.groupBy(*EVENT, "ingest_batch", "ingest_date", "segment")
+            .agg(F.bool_or(self._inside()).alias("_any"), F.bool_and(self._inside()).alias("_all"))
+            .where("_any")
         )
 
     def _rows(self, staged: Staged) -> DataFrame:

@@ -16,7 +16,7 @@ from pyspark_kinesis import DefaultSource
 from tidemark.definition import Pipeline
 from tidemark.delta import NOTHING, open_table, position
 from tidemark.errors import JobError, QualityGateError
-from tidemark.generations import begin_generation
+from tidemark.generations import begin_generation, deduplication_id
 from tidemark.quality import Suite
 from tidemark.settings import Settings
 from tidemark.tables import INGEST_APP, REFINE_APP, tables_of
@@ -74,6 +74,7 @@ def start_ingest(spark: SparkSession, pipeline: Pipeline, settings: Settings, *,
         .option("ledgerLocation", f"{location}/ledger")
         .option("startingPosition", starting)
         .option("maxRecordsPerTrigger", settings.max_records_per_batch)
+        .option("maxBytesPerTrigger", settings.max_bytes_per_batch)
     )
     if settings.kinesis_endpoint_url:
         reader = reader.option("endpointUrl", settings.kinesis_endpoint_url)
@@ -103,7 +104,7 @@ def start_refine(
         log.info("%s", line)
     begin_generation(pipeline, suite, settings)
     roll_up_history(spark, pipeline, settings)
-    location = checkpoint_location(pipeline, "refine", settings)
+    location = f"{checkpoint_location(pipeline, 'refine', settings)}/{deduplication_id(pipeline)}"
     after = starting_position(pipeline, settings)
     begun = has_committed(spark, location)
     reached = position(open_table(tables_of(pipeline, settings).silver, settings), REFINE_APP) if begun else NOTHING

@@ -135,7 +135,7 @@ def event_watermark() -> None:
             found = batch.where("records IS NULL AND size(reasons) = 0").agg(F.max("event_time")).first()[0]
             if found:
                 newest.append(max([found, *newest]))
-            in_time = F.col("records").isNotNull() | (F.size("reasons") > 0) | (F.col("event_time") >= F.lit(limit))
+            in_time = F.col("_records").isNotNull() | (F.size("reasons") > 0) | (F.col("event_time") >= F.lit(limit))
             call(self, batch if limit is None else batch.where(in_time), batch_id)
 
         return changed

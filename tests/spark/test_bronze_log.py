@@ -1,9 +1,14 @@
 """The readers of bronze, asked as Spark 4.2 and as Spark 4.1 asks them; no session is started."""
 
+from pathlib import Path
+
 import pytest
+from deltalake import DeltaTable
 from layers import kinesis_records, make_tables
 from pyspark.sql.streaming.datasource import ReadAllAvailable
 
+from tidemark.delta import open_table
+from tidemark.documents import Splitter
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.settings import Settings
 from tidemark.tables import tables_of
@@ -23,7 +28,7 @@ def bronze(settings: Settings) -> str:
 
 
 def reader(uri: str, after: int = -1, reached: int = -1, max_records: int = 25) -> GuessingReader:
-    return GuessingReader(uri, {}, after, max(after, reached), max_records)
+    return GuessingReader(uri, {}, after, max(after, reached), max_records, 2**20, Splitter(["n"], "object"))
 
 
 def at(batch: int) -> dict[str, int]:
@@ -60,10 +65,42 @@ def test_a_query_without_a_checkpoint_starts_where_it_is_told(bronze: str) -> No
 
 
 def test_on_spark_42_the_limit_counts_from_the_start_that_spark_names(bronze: str) -> None:
-    asked = AdmissionReader(bronze, {}, -1, -1, 25)
+    asked = AdmissionReader(bronze, {}, -1, -1, 25, 2**20, Splitter(["n"], "object"))
     limit = asked.getDefaultReadLimit()
     assert asked.latestOffset(at(-1), limit) == at(1)
     assert asked.latestOffset(at(1), limit) == at(3)
     assert asked.latestOffset(at(1), ReadAllAvailable()) == at(4)
     assert asked.latestOffset(at(4), limit) == at(4)
     assert asked.reportLatestOffset() == at(4)
+
+
+def test_micro_batches_keep_to_a_limit_of_bytes_also_over_compacted_files(settings: Settings) -> None:
+    make_tables(clickstream, settings)
+    table = tables_of(clickstream, settings).bronze
+    sink = BronzeSink(clickstream, settings, lambda: "q")
+    for batch in range(6):
+        # What repeats is small in a file, and as large as ever in memory.
+        records = [b"x" * 100_000 for _ in range(4)] if batch < 4 else [b"{}"]
+        sink.write(kinesis_records(records, batch * 10), batch)
+
+    def ends() -> list[int]:
+        asked = AdmissionReader(table.uri, {}, -1, -1, 1000, 1_000_000, Splitter(["n"], "object"))
+        start, found = at(-1), []
+        while (end := asked.latestOffset(start, asked.getDefaultReadLimit())) != start:
+            found.append(end["ingest_batch"])
+            start = end
+        return found
+
+    assert ends() == [1, 5]
+    assert sum(file.stat().st_size for file in Path(table.uri).rglob("*.parquet")) < 100_000
+    open_table(table, settings).optimize.compact()
+    assert ends() == [0, 1, 2, 3, 4, 5]
+
+
+def test_of_files_that_do_not_say_their_bytes_one_ingest_batch_is_read_at_a_time(bronze: str) -> None:
+    snapshot = DeltaTable(bronze)
+    snapshot.alter.set_table_properties({"delta.dataSkippingStatsColumns": "ingest_batch,ingest_time"})
+    snapshot.optimize.compact()
+    asked = AdmissionReader(bronze, {}, -1, -1, 1000, 2**20, Splitter(["n"], "object"))
+    assert asked.latestOffset(at(-1), asked.getDefaultReadLimit()) == at(0)
+    assert asked.latestOffset(at(2), asked.getDefaultReadLimit()) == at(3)

@@ -63,7 +63,10 @@ def test_quarantine_is_counted_explained_and_replayed_exactly_once(
     listed = [(row["reason"], row["segment"], row["rows"]) for row in counts(clickstream, settings)]
     assert listed == [(RULE, 0, 3), ("unparseable_json", 0, 1)]
     (broken,) = explain(clickstream, strict, settings, reason="unparseable_json")
-    assert (broken["record"], broken["reasons"][0]["asks"]) == ("not json", "the record is no JSON object")
+    assert (broken["record"], broken["reasons"][0]["asks"]) == (
+        "not json",
+        "the text is not JSON as RFC 8259 defines it",
+    )
     shown = explain(clickstream, strict, settings, reason=RULE, limit=10)
     assert [row["reasons"][0]["values"] for row in shown] == [{"value": "70"}, {"value": "50"}, {"value": "500"}]
     assert shown[0]["reasons"][0]["asks"] == "min_value=0, max_value=10"

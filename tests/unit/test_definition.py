@@ -1,7 +1,7 @@
 """A definition with a mistake says what is wrong, where, and names what is known; all mistakes at once."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from sample_pipeline import make_pipeline, make_rollup
 
+from tidemark.columns import RESERVED_FOR_EVENTS, RESERVED_FOR_MEASURES
 from tidemark.definition import (
     ApproxDistinct,
     Count,
@@ -21,10 +22,11 @@ from tidemark.definition import (
     Sum,
     Window,
 )
-from tidemark.definition.pipeline import RESERVED_COLUMNS
 from tidemark.definition.schema import parse_ddl
 from tidemark.definition.window import parse_duration
 from tidemark.errors import DefinitionError
+from tidemark.settings import Settings
+from tidemark.tables import Table, Tables, tables_of
 
 
 def test_a_valid_definition_has_no_problem() -> None:
@@ -93,10 +95,47 @@ def test_all_mistakes_are_listed_at_once() -> None:
     assert len(caught.value.problems) == 4
 
 
-@pytest.mark.parametrize("name", sorted(RESERVED_COLUMNS))
+@pytest.mark.parametrize("name", sorted(RESERVED_FOR_EVENTS))
 def test_no_event_column_may_have_the_name_of_one_of_ours(name: str) -> None:
     with pytest.raises(DefinitionError, match="Tidemark uses itself"):
         make_pipeline(schema=f"id STRING, at TIMESTAMP, {name} STRING", rollups=[])
+
+
+def test_the_names_of_ours_are_those_of_the_tables_and_no_others_are_refused(settings: Settings) -> None:
+    made = make_pipeline()
+    own = {name for table in every_event_table(tables_of(made, settings)) for name in table.schema.names}
+    of_definition = {*made.events.names, *(s.column for r in made.rollups for s in r.states(made.events))}
+    stored = {kept.column for rollup in made.rollups for kept in rollup.stored(made.timezone).values()}
+    assert own - of_definition - stored <= RESERVED_FOR_EVENTS
+    for name in ("records", "events", "order", "select", "date", "value", "c__count"):
+        make_pipeline(schema=f"id STRING, at TIMESTAMP, `{name}` STRING", rollups=[])
+    measures = dict.fromkeys(["events", "data", "records", "order", "stream"], Count())
+    assert not RESERVED_FOR_MEASURES & set(measures)
+    make_pipeline(rollups=[make_rollup(measures=measures)])
+
+
+def every_event_table(tables: Tables) -> list[Table]:
+    return [tables.bronze, tables.silver, tables.quarantine, *tables.speed.values(), *tables.batch.values()]
+
+
+def test_a_key_and_what_is_kept_of_a_measure_do_not_share_a_name() -> None:
+    schema = "id STRING, at TIMESTAMP, shop__count STRING"
+    with pytest.raises(DefinitionError, match=r"by names 'shop__count', which is also what is kept of measure 'shop'"):
+        make_pipeline(schema=schema, rollups=[make_rollup(by=["shop__count"], measures={"shop": Count()})])
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"earliest": date(999, 12, 31)}, "the earliest that it may be is 1000-01-01"),
+        ({"max_future": "40000 days"}, "at most it may be 36,525"),
+        ({"records": "csv"}, "'object', 'lines' or 'array'"),
+    ],
+)
+def test_event_times_stay_within_what_every_reader_can_hold(changed: dict[str, Any], problem: str) -> None:
+    with pytest.raises((DefinitionError, ValidationError), match=problem):
+        make_pipeline(**changed)
+    assert make_pipeline(earliest="1900-01-01").earliest == date(1900, 1, 1)
 
 
 def test_an_unknown_argument_is_refused() -> None:

@@ -104,6 +104,7 @@ def sql(query: Annotated[str, typer.Argument(help="A SELECT of DuckDB's dialect.
     """Query tables (flights.silver) and serving views (flights.departures_daily) in pinned snapshots."""
     import duckdb
 
+    from tidemark.serving.rows import rows_of
     from tidemark.serving.session import sql_session
 
     with sql_session(list(load_pipelines().values()), get_settings()) as connection:
@@ -111,7 +112,7 @@ def sql(query: Annotated[str, typer.Argument(help="A SELECT of DuckDB's dialect.
             result: pa.Table = connection.sql(query).to_arrow_table()
         except duckdb.Error as error:
             raise TidemarkError(str(error)) from error
-    print_rows(result.to_pylist(), as_json=json)
+    print_rows(rows_of(result), as_json=json)
 
 
 def seal(pipeline: PipelineArgument) -> None:

@@ -51,7 +51,9 @@ def explain(
         for name in ("reason", "what is asked", "values"):
             table.add_column(name, overflow="fold")
         for one in row["reasons"]:
-            values = ", ".join(f"{name} = {value!r}" for name, value in one["values"].items())
+            values = ", ".join(
+                f"{name} = {'null' if value is None else value}" for name, value in one["values"].items()
+            )
             table.add_row(one["reason"], one["asks"], values)
         console.print(table, "")
 

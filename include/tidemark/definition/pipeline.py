@@ -4,47 +4,28 @@ import difflib
 import re
 import zoneinfo
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from typing import Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from tidemark.columns import RESERVED_FOR_EVENTS, RESERVED_FOR_MEASURES
 from tidemark.definition.measures import Measure, State, Stored
 from tidemark.definition.schema import ColumnType, EventSchema, parse_ddl
 from tidemark.definition.window import Duration, SessionWindow, Window
+from tidemark.documents import RecordFormat
 from tidemark.errors import DefinitionError
 
 _IDENTIFIER = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 _LANDING = re.compile(r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/([^/*?\[\]]+/)+$")
 _ONE_DAY = timedelta(days=1)
+_FARTHEST_FUTURE = timedelta(days=36_525)
+_EARLIEST_OF_ALL = date(1000, 1, 1)
 _MOST_CLUSTERED = 4
 _STREAM_NAME = re.compile(r"^[a-zA-Z0-9_.-]{1,128}$")
 _CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-
-RESERVED_COLUMNS = frozenset(
-    {
-        "event_date",
-        "ingest_batch",
-        "segment",
-        "covered_segment",
-        "pane_start",
-        "window_start",
-        "window_end",
-        "final",
-        "newest_event",
-        "newest_arrival",
-        "stream",
-        "shard_id",
-        "sequence_number",
-        "sub_sequence_number",
-        "approximate_arrival_timestamp",
-        "max_event_time",
-        "max_arrival_time",
-    }
-)
-"""Names that Tidemark's own columns have; a definition may not use them."""
 
 RESERVED_TABLES = frozenset({"bronze", "silver", "quarantine", "refine_log", "generations", "validations"})
 """Tables that every pipeline has beside the views of its rollups; the others begin with ``batch_`` or ``speed_``."""
@@ -118,8 +99,14 @@ class Pipeline:
     """Columns that must not be null, beside the key and the event time."""
     deduplication_horizon: Duration = timedelta(hours=1)
     """How long the stream remembers a key after it first arrived; a reprocess looks at all of the date."""
+    records: RecordFormat = "object"
+    """What a record of the stream holds: one JSON object, ``"lines"`` of them, or an ``"array"`` of them. Each object
+    is an event of its own."""
+    earliest: date = date(1970, 1, 1)
+    """The first event date that is taken for one; an event from before is quarantined. Every date that has an event is
+    a partition of its own."""
     max_future: Duration = timedelta(days=1)
-    """How far an event time may lie ahead of its arrival before the row is quarantined."""
+    """How far an event time may lie ahead of its arrival before the row is quarantined; 100 years at most."""
     allowed_lateness: Duration = timedelta(minutes=10)
     """How far the watermark runs behind the newest event time; a window is final once the watermark passed its end."""
     segment_length: Duration = timedelta(minutes=5)
@@ -189,7 +176,9 @@ class Pipeline:
         except ValueError as error:
             return [*problems, str(error)]
         problems += [
-            f"column {name!r} has a name that Tidemark uses itself" for name in schema.names if name in RESERVED_COLUMNS
+            f"column {name!r} has a name that Tidemark uses itself"
+            for name in schema.names
+            if name in RESERVED_FOR_EVENTS
         ]
         problems += [
             f"column {name!r}: a name is lower-case letters, digits and underscores"
@@ -203,6 +192,7 @@ class Pipeline:
             problems.append("key names no column: say what identifies one event")
         problems += _unknown("key", self.key, schema) + _unknown("required", self.required, schema)
         problems += _cluster_problems(self.cluster_by, schema)
+        problems += self._time_problems()
         problems += _zone_problems(self.timezone)
         if len(self.streams_schedule.split()) != 5:
             problems.append(f"streams_schedule {self.streams_schedule!r} is no cron expression of five fields")
@@ -214,6 +204,15 @@ class Pipeline:
         problems += [f"two rollups are called {name!r}" for name in _twice(names)]
         for rollup in self.rollups:
             problems += _rollup_problems(rollup, schema)
+        return problems
+
+    def _time_problems(self) -> list[str]:
+        # So windows around an event stay within the years 1 to 9999, which is all that some readers can hold.
+        problems = []
+        if self.earliest < _EARLIEST_OF_ALL:
+            problems.append(f"earliest is {self.earliest}; the earliest that it may be is {_EARLIEST_OF_ALL}")
+        if self.max_future > _FARTHEST_FUTURE:
+            problems.append(f"max_future is {self.max_future.days:,} days; at most it may be {_FARTHEST_FUTURE.days:,}")
         return problems
 
 
@@ -248,6 +247,21 @@ def _zone_problems(name: str) -> list[str]:
     return [f"timezone {name!r} is no IANA time zone; write one such as {(close or ['Europe/Berlin'])[0]!r}, or 'UTC'"]
 
 
+def _state_problems(rollup: Rollup, schema: EventSchema) -> list[str]:
+    """What a table of the rollup would hold twice under one name: a key, and what is kept of a measure."""
+    found = []
+    for name, measure in rollup.measures.items():
+        if all(column in schema for column in measure.columns) and not measure.problems(schema):
+            stored = measure.stored(name)
+            kept = {state.column for state in measure.states(name, schema)} | ({stored.column} if stored else set())
+            found += [
+                f"rollup {rollup.name!r}: by names {column!r}, which is also what is kept of measure {name!r};"
+                " give the measure another name"
+                for column in sorted(kept & set(rollup.by))
+            ]
+    return found
+
+
 def _rollup_problems(rollup: Rollup, schema: EventSchema) -> list[str]:
     where = f"rollup {rollup.name!r}"
     problems = []
@@ -257,12 +271,13 @@ def _rollup_problems(rollup: Rollup, schema: EventSchema) -> list[str]:
         problems.append(f"{where}: is named as a table of Tidemark's own; choose another name for it")
     problems += _unknown(where, rollup.by, schema)
     problems += [f"{where}: by names {name!r} twice; name it once" for name in _twice(rollup.by)]
+    problems += _state_problems(rollup, schema)
     if not rollup.measures:
         problems.append(f"{where}: has no measure; give it one, such as Count()")
     for name, measure in rollup.measures.items():
         if not _IDENTIFIER.match(name) or "__" in name:
             problems.append(f"{where}: measure {name!r}: a name is lower-case letters, digits and single underscores")
-        if name in RESERVED_COLUMNS or name in rollup.by:
+        if name in RESERVED_FOR_MEASURES or name in rollup.by:
             problems.append(f"{where}: measure {name!r} has the name of another column")
         problems += _unknown(f"{where}, measure {name!r}", measure.columns, schema)
         problems += [f"{where}, measure {name!r}: {problem}" for problem in measure.problems(schema)]

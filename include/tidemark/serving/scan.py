@@ -6,21 +6,31 @@ would have to download, Arrow's datasets do it.
 """
 
 from collections.abc import Collection
+from functools import reduce
+from operator import and_
 from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.fs as pa_fs
 from deltalake import DeltaTable
+from deltalake.fs import DeltaStorageHandler
 
-from tidemark.delta import EVOLVED
+from tidemark.delta import EVOLVED, files_of
 
 _GLOB = frozenset("*?[]{}")
 
 
 def create_view(connection: duckdb.DuckDBPyConnection, name: str, table: DeltaTable) -> None:
-    """Make ``name`` a view of a snapshot."""
-    connection.execute(f"CREATE VIEW {name} AS {relation(connection, name, table)}")
+    """Make ``name``, which may be ``schema.view``, a view of a snapshot."""
+    connection.execute(f"CREATE VIEW {quoted(name)} AS {relation(connection, name, table)}")
+
+
+def quoted(name: str) -> str:
+    """A name, or a dotted one, as SQL takes it also where a part is a keyword; names are checked identifiers."""
+    return ".".join(f'"{part}"' for part in name.split("."))
 
 
 def relation(
@@ -28,12 +38,17 @@ def relation(
 ) -> str:
     """A SELECT of a snapshot, or of some of its files (paths as in its add actions).
 
+    Files of an event date beyond the years 1 to 9999 are left out: neither DuckDB nor Arrow's datasets can read them,
+    and what they hold is no event any more.
     What it may need beside them is registered with the connection, under a name derived from ``name``.
     """
     schema = pa.schema(table.schema().to_arrow())
     source = f"_{name.replace('.', '__')}_source"
     # URIs are percent-encoded, names of files on disk are not.
     root = unquote(table.table_uri.rstrip("/").removeprefix("file://"))
+    if files is None and _is_by_date(table):
+        actions = files_of(table)
+        files = actions.filter(pc.is_valid(actions["partition.event_date"]))["path"].to_pylist()
     names = pa.table(table.get_add_actions())["path"].to_pylist() if files is None else files
     paths = [f"{root}/{unquote(path)}" for path in names]
     if not paths:
@@ -60,13 +75,34 @@ def _parquet(table: DeltaTable, schema: pa.Schema, paths: Collection[str], *, by
     return f"SELECT {'*' if by_name else _columns(schema)} FROM read_parquet([{names}]{options})"
 
 
-def _columns(schema: pa.Schema) -> str:
-    return ", ".join(f'"{name}"' for name in schema.names)
+def _has_impossible_dates(table: DeltaTable) -> bool:
+    return _is_by_date(table) and bool(files_of(table)["partition.event_date"].null_count)
 
 
 def _dataset(table: DeltaTable, files: Collection[str] | None) -> ds.Dataset:
-    dataset = table.to_pyarrow_dataset()
-    if files is None:
-        return dataset
-    chosen = [fragment for fragment in dataset.get_fragments() if fragment.path.endswith(tuple(files))]
-    return ds.FileSystemDataset(chosen, dataset.schema, dataset.format, dataset.filesystem)
+    """The files as a dataset of Arrow's, by their partitions.
+
+    deltalake's own makes Python's values of all bounds in the log, and fails on a date that Python cannot hold.
+    """
+    schema, kind = pa.schema(table.schema().to_arrow()), ds.ParquetFileFormat()
+    filesystem = pa_fs.PyFileSystem(DeltaStorageHandler.from_table(table._table))
+    partitions = table.metadata().partition_columns
+    actions = files_of(table).select(["path", *(f"partition.{name}" for name in partitions)])
+    chosen = None if files is None else set(files)
+    fragments = []
+    for row in actions.to_pylist():
+        if row["path"] in chosen if chosen is not None else row.get("partition.event_date", "none") is not None:
+            values = [
+                ds.field(name) == pa.scalar(row[f"partition.{name}"], schema.field(name).type) for name in partitions
+            ]
+            inside = reduce(and_, values) if values else None
+            fragments.append(kind.make_fragment(unquote(row["path"]), filesystem, partition_expression=inside))
+    return ds.FileSystemDataset(fragments, schema, kind, filesystem)
+
+
+def _is_by_date(table: DeltaTable) -> bool:
+    return "event_date" in table.metadata().partition_columns
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f'"{name}"' for name in schema.names)

@@ -6,7 +6,7 @@ from tidemark.definition import Pipeline
 from tidemark.definition.measures import Dialect
 from tidemark.delta import open_table
 from tidemark.errors import TableError
-from tidemark.serving.scan import create_view, relation
+from tidemark.serving.scan import create_view, quoted, relation
 from tidemark.serving.sql import finished_sql
 from tidemark.serving.view import answering_sql, connect, pinned
 from tidemark.settings import Settings
@@ -27,7 +27,7 @@ def sql_session(pipelines: list[Pipeline], settings: Settings) -> duckdb.DuckDBP
             snapshots = {table.name: open_table(table, settings) for table in ordered}
         except TableError:
             continue
-        connection.execute(f"CREATE SCHEMA {pipeline.name}")
+        connection.execute(f"CREATE SCHEMA {quoted(pipeline.name)}")
         for name, snapshot in snapshots.items():
             create_view(connection, f"{pipeline.name}.{name}", snapshot)
         for rollup in pipeline.rollups:
@@ -38,5 +38,5 @@ def sql_session(pipelines: list[Pipeline], settings: Settings) -> duckdb.DuckDBP
                 settled = relation(connection, f"{name}.settled", batch, files)
                 rows = f"({finished_sql(pipeline, rollup, Dialect.DUCKDB, f'({settled})')})"
             text = answering_sql(connection, name, both, parts, settled=rows)
-            connection.execute(f"CREATE VIEW {name} AS {text}")
+            connection.execute(f"CREATE VIEW {quoted(name)} AS {text}")
     return connection

@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 
 from tidemark.definition import Pipeline, Rollup, Window
 from tidemark.definition.measures import Dialect
-from tidemark.delta import EVOLVED, NOTHING, files_of, open_table, position
+from tidemark.delta import EVOLVED, NOTHING, files_of, is_dated, open_table, position
 from tidemark.generations import Added, added_measures
 from tidemark.publish import covered_app
 from tidemark.serving.scan import relation
@@ -202,7 +202,8 @@ class Files:
         files = files_of(table)
         counts = [f"null_count.{column}" for column in stored]
         told = [name for name in (*counts, _NO_PANE) if name in files.column_names]
-        self.rows = files.select(kept + told).to_pylist()
+        # A date that no reader can hold is none of an event: the next reprocess of everything takes it out.
+        self.rows = [row for row in files.select(kept + told).to_pylist() if is_dated(row)]
         for row in self.rows:
             row["finished"] = all(row.get(name) is not None and _holds_any(row, name) for name in counts)
 
