@@ -84,7 +84,7 @@ def events_of(data: bytes, holds: RecordFormat) -> list[Event]:
 
 def fields_of(data: bytes, names: Sequence[str]) -> dict[str, str | None]:
     """The texts of an event's fields, as ``Splitter`` gives them; none where it is no event."""
-    [raw], [problem] = Splitter(names, "object")._objects([data])
+    [raw], [problem] = Splitter(names, "object").objects([data])
     return {} if problem.is_valid else dict(raw.as_py())
 
 
@@ -196,7 +196,7 @@ class Splitter:
         known = records[ORDINAL].to_pylist() if ORDINAL in records.schema.names else [None] * len(data)
         kept = records.drop_columns([name for name in (ORDINAL,) if name in records.schema.names])
         if self.holds == "object":
-            raw, problems = self._objects(data)
+            raw, problems = self.objects(data)
             return _with_columns(kept, pa.array(known, pa.int64()), problems, raw)
         of, found = [], []
         for n, record in enumerate(data):
@@ -204,7 +204,7 @@ class Splitter:
                 of.append(n)
                 found.append(event)
         bodies = [event.data for event in found]
-        raw, problems = self._objects(bodies)
+        raw, problems = self.objects(bodies)
         whole = pa.array([event.problem for event in found], pa.string())
         kept = kept.take(pa.array(of, pa.int64()))
         kept = kept.set_column(
@@ -219,7 +219,7 @@ class Splitter:
         texts = pa.struct([(name, pa.string()) for name in self.columns])
         return [pa.field(ORDINAL, pa.int64()), pa.field(PROBLEM, pa.string()), pa.field(RAW, texts)]
 
-    def _objects(self, records: Sequence[bytes]) -> tuple[pa.StructArray, pa.Array]:
+    def objects(self, records: Sequence[bytes]) -> tuple[pa.StructArray, pa.Array]:
         """The texts of the columns, and the problems, of records that are one JSON object each."""
         texts: list[str] = []
         problems: list[str | None] = []

@@ -59,6 +59,8 @@ def split(records: DataFrame, pipeline: Pipeline) -> DataFrame:
     A row that has an ``event_ordinal``, as in quarantine, is one event already.
     """
     holds, names = pipeline.records, list(pipeline.events.names)
+    if holds == "object":
+        return _read(records, names)
     kept = [field for field in records.schema.fields if field.name != ORDINAL]
     texts = T.StructType([T.StructField(name, T.StringType()) for name in names])
     made = [(ORDINAL, T.LongType()), (PROBLEM, T.StringType()), (RAW, texts)]
@@ -68,6 +70,19 @@ def split(records: DataFrame, pipeline: Pipeline) -> DataFrame:
         return (splitter.events(batch) for batch in batches)
 
     return records.mapInArrow(run, T.StructType([*kept, *(T.StructField(name, kind) for name, kind in made)]))
+
+
+def _read(records: DataFrame, names: list[str]) -> DataFrame:
+    """The events of records that are one each: only the bytes pass through Python, and no other column."""
+    texts = ", ".join(f"`{name}`: STRING" for name in names)
+
+    def run(data: pa.Array) -> pa.Array:
+        [raw, problems] = Splitter(names, "object").objects(data.to_pylist())
+        return pa.StructArray.from_arrays([problems, raw], names=[PROBLEM, RAW])
+
+    read = F.arrow_udf(run, f"STRUCT<{PROBLEM}: STRING, {RAW}: STRUCT<{texts}>>")  # type: ignore[attr-defined]  # pyspark exports it, and says so nowhere
+    known = [] if ORDINAL in records.columns else [F.lit(None).cast("bigint").alias(ORDINAL)]
+    return records.withColumn("_read", read("data")).select("*", *known, "_read.*").drop("_read")
 
 
 def dated(start: date, end: date) -> Column:

@@ -1,6 +1,7 @@
-"""pyspark_kinesis on Spark 4.1, in an environment of its own: as exactly once, within the same limits."""
+"""Spark 4.1, in an environment of its own: the Kinesis source as exactly once, and records parsed as on Spark 4.2."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,10 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
+import pyarrow as pa
 import pytest
 from batch_files import Row, batches_of
 from killing import SUPPORT, kill_at_seams, python_environment
 from kinesis_streams import Stream
+from parse_texts import parse_texts
+from pyspark.sql import SparkSession
 
 from kinesis_emulator import running_emulator
 from tidemark.settings import get_settings
@@ -110,3 +114,15 @@ def test_a_query_killed_at_a_seam_resumes_exactly(python: str, url: str, tmp_pat
         stream.put(50)
         run(python, stream, tmp_path / seam)
         assert_each_once_in_order(stream, run(python, stream, tmp_path / seam))
+
+
+def test_any_record_becomes_what_it_becomes_on_spark_42(python: str, spark: SparkSession, tmp_path: Path) -> None:
+    # The driver takes from this environment what that one lacks; Spark and the workers are all of that one's.
+    script, here = str(SUPPORT / "parse_texts.py"), str(Path(pa.__file__).parents[1])
+    command = [python, script, "3", "1500", "Asia/Tokyo", str(tmp_path / "rows.arrow"), here]
+    environment = python_environment(python)
+    environment["PYTHONPATH"] += f"{os.pathsep}{SUPPORT.parents[1] / 'include'}"
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = pa.ipc.open_file(tmp_path / "rows.arrow").read_all().to_pylist()
+    assert str(found) == str(parse_texts(spark, 3, 1500).to_pylist()), "as text, in which one NaN equals another"

@@ -1,9 +1,11 @@
 """Parses records in a session of its own, on whatever Spark there is; what became of them goes to a file of Arrow.
 
-Usage: ``parse_texts.py SEED COUNT ZONE FILE``.
+Usage: ``parse_texts.py SEED COUNT ZONE FILE [FOLDER]``; packages that this Python lacks are taken from the folder.
 """
 
 import sys
+
+sys.path += sys.argv[5:]
 
 import pyarrow as pa
 from hostile_texts import SCHEMA, record_texts
@@ -46,4 +48,4 @@ def main(seed: str, count: str, zone: str, file: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:5])
