@@ -116,7 +116,7 @@ def test_a_zone_that_moves_events_into_the_range_is_refused_as_one_that_moves_th
     make_tables(east, lake.settings)
     begin_generation(east, suite(), lake.settings)
     lake.add(sale(9, DAYS[2]), definition=east)
-    with pytest.raises(CoverageError, match=r"moves 1 events of other dates into .*from 2026-01-01 \(1\).*--all"):
+    with pytest.raises(CoverageError, match=r"moves 1 events of other dates into .*: 2026-01-02 \(1\).*--all"):
         reprocess(spark, east, suite(), lake.settings, DAYS[1], FIFTH, wait_seconds=5, audit=False)
     assert lake.ids("silver") == ["s1", "s2", "s3", "s9"], "nothing was changed"
     reprocess(spark, east, suite(), lake.settings, DAYS[0], FIFTH, wait_seconds=5, audit=False)
