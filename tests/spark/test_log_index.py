@@ -91,7 +91,7 @@ def test_ingest_batches_without_an_entry_are_read(spark: SparkSession, lake: Lak
     lake.add(sale(1, DAYS[0]))
     lake.add(sale(2, DAYS[1]))
     tables = tables_of(SALES, lake.settings)
-    open_table(tables.refine_log, lake.settings).update({"event_dates": "NULL"}, "ingest_batch = 0")
+    open_table(tables.refine_log, lake.settings).delete("ingest_batch = 0")
     open_table(tables.silver, lake.settings).delete(f"event_date = '{DAYS[0]}'")
     done = reprocess(spark, SALES, suite(), lake.settings, DAYS[0], DAYS[1], wait_seconds=5, audit=False)
     assert (done.bronze_rows, done.silver_rows) == (1, 1)
