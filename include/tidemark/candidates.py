@@ -1,15 +1,15 @@
-"""Which ingest_batches can hold the events of some dates, told by the tables' logs alone: no file is opened."""
+"""Which ingest_batches a reprocess of some event dates reads: by the log's index, and where copies are."""
 
 from collections.abc import Iterable, Sequence
-from datetime import date, timedelta
+from datetime import date
 from itertools import pairwise
-from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.compute as pc
-from deltalake import DeltaTable
-
-from tidemark.delta import files_of
+from tidemark.definition import Pipeline
+from tidemark.delta import open_table
+from tidemark.generations import dated_otherwise
+from tidemark.log import DateIndex, Interval
+from tidemark.settings import Settings
+from tidemark.tables import tables_of
 
 NO_BATCH = "false"
 """The condition that no ingest_batch fulfils."""
@@ -17,40 +17,19 @@ MAX_INTERVALS = 100
 """Intervals of a condition; beyond that, those with the smallest gaps between them are joined."""
 
 
-class Interval(NamedTuple):
-    """The ingest_batches from ``low`` to ``high``, both included."""
-
-    low: int
-    high: int
-
-
-EVERYTHING = Interval(0, 2**62)
+def date_index(pipeline: Pipeline, settings: Settings) -> DateIndex:
+    """The index of a pipeline's log; of what another definition dated otherwise it knows nothing."""
+    refine_log = open_table(tables_of(pipeline, settings).refine_log, settings)
+    return DateIndex.of(refine_log, dated_otherwise(pipeline, settings))
 
 
-def batches_of_dates(silver: DeltaTable, start: date, end: date, segment: int) -> list[Interval]:
-    """The ingest_batches of silver's rows with an event date in ``[start, end)``, through a segment."""
-    files = files_of(silver)
-    dates, segments = files["partition.event_date"], files["partition.segment"]
-    inside = pc.and_(pc.greater_equal(dates, pa.scalar(start)), pc.less(dates, pa.scalar(end)))
-    files = files.filter(pc.and_(inside, pc.less_equal(segments, segment)))
-    return merged(_intervals(files["min.ingest_batch"].to_pylist(), files["max.ingest_batch"].to_pylist()))
+def candidates(index: DateIndex, pipeline: Pipeline, start: date, end: date, through: int) -> list[Interval]:
+    """The ingest_batches that a reprocess of the event dates ``[start, end)`` reads, in order.
 
-
-def look_back(intervals: Sequence[Interval], bronze: DeltaTable, horizon: timedelta) -> list[Interval]:
-    """The intervals, each begun one horizon of ingest time earlier, where first copies of its events may be.
-
-    Without that, a copy of an event under another date would count as its first, and the key would be there twice.
+    Where the dates of an ingest_batch are not known, it is read.
     """
-    files = files_of(bronze)
-    earlier = []
-    for low, high in intervals:
-        times = files.filter(pc.greater_equal(files["max.ingest_batch"], low))["min.ingest_time"]
-        since = pc.min(times).as_py()
-        if since is not None:
-            recent = files.filter(pc.greater_equal(files["max.ingest_time"], pa.scalar(since - horizon)))
-            low = min(low, pc.min(recent["min.ingest_batch"]).as_py())
-        earlier.append(Interval(low, high))
-    return merged(earlier)
+    wanted = index.batches(start, end, through)
+    return merged(index.look_back(wanted, pipeline.deduplication_horizon))
 
 
 def merged(intervals: Iterable[Interval]) -> list[Interval]:
@@ -77,8 +56,3 @@ def merged(intervals: Iterable[Interval]) -> list[Interval]:
 def condition(intervals: Sequence[Interval]) -> str:
     """A SQL condition on ``ingest_batch``; ``NO_BATCH`` where there is no interval."""
     return " OR ".join(f"ingest_batch BETWEEN {int(low)} AND {int(high)}" for low, high in intervals) or NO_BATCH
-
-
-def _intervals(low: list[Any], high: list[Any]) -> list[Interval]:
-    # A file whose bounds the log does not state may hold any.
-    return [EVERYTHING if a is None or b is None else Interval(a, b) for a, b in zip(low, high, strict=True)]

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, NamedTuple
 
-import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from tidemark.definition import Pipeline
-from tidemark.delta import files_of, is_dated, mark, open_table, position, retry_conflicts, segment_before
+from tidemark.delta import files_of, is_dated, mark, open_table, position, retry_conflicts
+from tidemark.log import ended_segment
 from tidemark.publish import clustered_app
 from tidemark.settings import Settings
-from tidemark.tables import REFINE_APP, SEALED_APP, Table, tables_of
+from tidemark.tables import REFINE_APP, Table, tables_of
 
 MIN_SMALL_FILES = 8
 """Small files that a table must be rid of for a rewrite to pay."""
@@ -95,9 +95,7 @@ def compact(
     """
     tables = tables_of(pipeline, settings)
     bronze, silver = open_table(tables.bronze, settings), open_table(tables.silver, settings)
-    log = files_of(bronze)
-    waiting = pc.greater(log["max.ingest_batch"], position(silver, REFINE_APP))
-    ended = min(position(bronze, SEALED_APP), segment_before(log, waiting))
+    ended = ended_segment(bronze, position(silver, REFINE_APP))
     target = pipeline.target_file_mb * _MIB
     done = []
     for table in tables:

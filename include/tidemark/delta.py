@@ -206,13 +206,6 @@ def mark(snapshot: DeltaTable, versions: Mapping[str, int]) -> None:
     )
 
 
-def segment_before(log: pa.Table, unfinished: pa.ChunkedArray) -> int:
-    """The highest segment without a row in the chosen ones of bronze's files (``files_of``) and before all of them."""
-    first, newest = pc.min(log.filter(unfinished)["min.segment"]).as_py(), pc.max(log["max.segment"]).as_py()
-    ended = newest if first is None else first - 1
-    return NOTHING if ended is None else int(ended)
-
-
 class OnceWriter:
     """Appends to one table so that each position is committed at most once, by one writer at a time.
 

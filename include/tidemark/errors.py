@@ -40,6 +40,10 @@ class CoverageError(TidemarkError):
     exit_code = TRY_AGAIN
 
 
+class DefinitionChangedError(TableError):
+    """The streams began another definition while a run worked by the one before: nothing more of it is published."""
+
+
 class BusyError(TidemarkError):
     """Another process does the same work at this moment; the message names it."""
 

@@ -1,4 +1,4 @@
-"""What a reprocess would read and how long it would take, told by the tables' logs and earlier runs alone."""
+"""What a reprocess would read and how long it would take, told by the log's index and earlier runs alone."""
 
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidemark.candidates import batches_of_dates, look_back
+from tidemark.candidates import candidates, date_index
 from tidemark.definition import Pipeline
 from tidemark.delta import files_of, open_table, position
 from tidemark.errors import TidemarkError
 from tidemark.settings import Settings
-from tidemark.tables import SEGMENT_APP, tables_of
+from tidemark.tables import INGEST_APP, tables_of
 
 
 class Slice(NamedTuple):
@@ -49,9 +49,9 @@ def slice_of(pipeline: Pipeline, settings: Settings, start: date, end: date) -> 
         TableError: the pipeline has no tables yet.
     """
     tables = tables_of(pipeline, settings)
-    silver, bronze = open_table(tables.silver, settings), open_table(tables.bronze, settings)
-    intervals = batches_of_dates(silver, start, end, position(bronze, SEGMENT_APP))
-    intervals = look_back(intervals, bronze, pipeline.deduplication_horizon)
+    bronze = open_table(tables.bronze, settings)
+    index = date_index(pipeline, settings)
+    intervals = candidates(index, pipeline, start, end, position(bronze, INGEST_APP))
     files = files_of(bronze)
     low, high = files["min.ingest_batch"], files["max.ingest_batch"]
     read = pa.array([False] * files.num_rows)

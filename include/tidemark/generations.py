@@ -18,10 +18,13 @@ from deltalake import write_deltalake
 from tidemark.definition import Pipeline, Rollup
 from tidemark.delta import NOTHING, files_of, open_table, position, retry_conflicts, seal, transactions
 from tidemark.errors import DefinitionError, TableError
+from tidemark.log import Interval
+from tidemark.publish import say_in_force
 from tidemark.quality import Suite
 from tidemark.settings import Settings
-from tidemark.tables import GENERATION_APP, REFINE_APP, Table, tables_of
+from tidemark.tables import GENERATION_APP, REFINE_APP, Table, Tables, tables_of
 
+_NEWEST = 2**62
 PARSER = 2
 """Version of the rules by which records become events; raise it with a change that judges any record otherwise.
 
@@ -69,6 +72,40 @@ def fingerprinted(pipeline: Pipeline, suite: Suite) -> dict[str, Any]:
         "timezone": pipeline.timezone,
         "rules": sorted([rule.name, rule.broken] for rule in suite.rules if rule.action == "quarantine"),
     }
+
+
+def _dating(definition: Mapping[str, Any]) -> list[Any]:
+    """What of a definition decides which events a record holds, and the date of each."""
+    at = definition["event_time"]
+    kinds = [kind for name, kind in definition["columns"] if name == at]
+    return [definition.get(name) for name in ("parser", "records", "event_time", "timezone")] + kinds
+
+
+def dated_otherwise(pipeline: Pipeline, settings: Settings) -> list[Interval]:
+    """The ingest_batches whose events got their dates from a definition that gives other dates than this one may.
+
+    Another parser, form of records, event time, type of it, or zone. A key, a rule or a limit moves no event to another
+    date.
+    """
+    rows = open_table(tables_of(pipeline, settings).generations, settings).to_pyarrow_dataset().to_table().to_pylist()
+    rows.sort(key=lambda row: row["generation"])
+    now = _dating(
+        {
+            "parser": PARSER,
+            "records": pipeline.records,
+            "event_time": pipeline.event_time,
+            "timezone": pipeline.timezone,
+            "columns": [[column.name, column.type.sql] for column in pipeline.events],
+        }
+    )
+    ends = [row["after_ingest_batch"] for row in rows[1:]]
+    # What was refined before the first row was refined by the definition of the first row, or by none that is known.
+    begins = [row["after_ingest_batch"] + 1 for row in rows]
+    return [
+        Interval(begin, end)
+        for row, begin, end in zip(rows, begins, [*ends, _NEWEST], strict=True)
+        if begin <= end and _dating(orjson.loads(row["definition"])) != now
+    ]
 
 
 def current_generation(pipeline: Pipeline, suite: Suite, settings: Settings) -> Generation:
@@ -134,6 +171,7 @@ def begin_generation(pipeline: Pipeline, suite: Suite, settings: Settings) -> Ge
     definition = fingerprinted(pipeline, suite)
     judged = _text(definition)
     if last is not None and text == judged:
+        _announce(tables, last.number, settings)  # whoever began it may have died before
         return last
     before: dict[str, Any] = orjson.loads(text)["rollups"] if last else {}
     _refuse_redefined(pipeline, before, definition["rollups"])
@@ -156,7 +194,17 @@ def begin_generation(pipeline: Pipeline, suite: Suite, settings: Settings) -> Ge
         mode="append",
         commit_properties=transactions({GENERATION_APP: begun.number}),
     )
+    _announce(tables, begun.number, settings)
     return begun
+
+
+def _announce(tables: Tables, generation: int, settings: Settings) -> None:
+    """Say in the log of each table that reprocesses publish to which definition is in force.
+
+    From then on nothing that an older one made is published there (``tidemark.publish``).
+    """
+    for table in (tables.quarantine, tables.silver, *tables.batch.values()) if generation > 0 else ():
+        say_in_force(table, generation, settings)
 
 
 class Added(NamedTuple):

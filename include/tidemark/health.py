@@ -1,6 +1,7 @@
 """How a pipeline's streams do: who runs them, how far behind they are, and what lies beyond its stated limits.
 
-Read from the tables' logs and from the locks, by the wall clock; no file of data is opened.
+Read from the tables' logs and from the locks, by the wall clock. A file of data is opened only where compaction
+has merged what refine has not passed.
 """
 
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from tidemark.definition import Pipeline
 from tidemark.delta import files_of, open_table, position
 from tidemark.errors import TidemarkError
 from tidemark.locks import holder, state_folder
+from tidemark.log import places
 from tidemark.settings import Settings
 from tidemark.tables import INGEST_APP, REFINE_APP, tables_of
 
@@ -61,9 +63,8 @@ def health(pipeline: Pipeline, settings: Settings, now: datetime | None = None) 
     tables = tables_of(pipeline, settings)
     refined = min(position(open_table(table, settings), REFINE_APP) for table in tables.refined)
     bronze = open_table(tables.bronze, settings)
-    files = files_of(bronze)
-    waiting = pc.min(files.filter(pc.greater(files["max.ingest_batch"], refined))["min.ingest_time"]).as_py()
-    newest = pc.max(files["max.ingest_time"]).as_py()
+    waiting = pc.min(places(bronze, beyond=refined)["ingest_time"]).as_py()
+    newest = pc.max(files_of(bronze)["max.ingest_time"]).as_py()
     return Health(
         pipeline.name,
         position(bronze, INGEST_APP),

@@ -21,12 +21,14 @@ from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction
 
 from tidemark.delta import NOTHING, files_of, is_dated, mark, open_table, position, retry_conflicts, transactions
-from tidemark.errors import CoverageError
+from tidemark.errors import CoverageError, DefinitionChangedError, TableError
 from tidemark.settings import Settings
 from tidemark.tables import Table
 
 COVERAGE_APP = "tidemark/coverage"
 """Transaction of tables by event date: counts the changes of what is covered or folded, so that no two meet."""
+DEFINITION_APP = "tidemark/definition"
+"""Transaction of quarantine, silver and batch tables: the generation of the definition that publishes there."""
 STAGED_FOLDER = "staged"
 """Folder of staged files below a table's own. It is no hidden name, so that VACUUM removes what was never published."""
 
@@ -77,15 +79,22 @@ class StagedFile:
 
 
 def staged_files(table: Table, folder: str, settings: Settings) -> list[StagedFile]:
-    """The files that Spark wrote to ``folder`` (relative to the table), with the statistics of their footers."""
+    """The files that a job wrote to ``folder`` (relative to the table), with the statistics of their footers.
+
+    What lies in hidden folders, such as ``_temporary``, is of attempts that were not committed.
+    """
     snapshot = open_table(table, settings)
     handler = DeltaStorageHandler.from_table(snapshot._table)
     files = pa_fs.PyFileSystem(handler)
     found = files.get_file_info(pa_fs.FileSelector(folder, recursive=True, allow_not_found=True))
     staged = []
     for info in found:
-        name = info.path.rsplit("/", 1)[-1]
-        if not info.is_file or name.startswith(("_", ".")) or not name.endswith(".parquet"):
+        inside = info.path.removeprefix(f"{folder}/").split("/")
+        if (
+            not info.is_file
+            or any(part.startswith(("_", ".")) for part in inside)
+            or not inside[-1].endswith(".parquet")
+        ):
             continue
         with files.open_input_file(info.path) as handle:
             footer = pq.read_metadata(handle)
@@ -111,6 +120,7 @@ def publish_dates(
     versions: Mapping[str, int] | None = None,
     *,
     everything: bool = False,
+    generation: int = 0,
 ) -> list[date]:
     """Replace event dates through a sealed segment by staged files, in one commit. Returns the dates published.
 
@@ -121,10 +131,16 @@ def publish_dates(
     ``everything``: files whose date can be no event's, beyond the years 1 to 9999, are removed too. A table may have
     them from before such dates were refused, and no range can name them.
 
+    ``generation``: that of the definition which made the rows; it is part of the commit, and a compare-and-set too.
+
     Raises:
         CoverageError: speed rows of a date were folded beyond ``segment`` while the reprocess ran; nothing was changed.
+        DefinitionChangedError: the streams have begun a newer generation since; nothing was changed.
+        TableError: a staged file is not there any more; nothing was changed.
     """
     snapshot = open_table(table, settings)
+    in_force = _still_in_force(snapshot, table, generation)
+    _refuse_missing(snapshot, table, staged)
     chosen = [day for day in days if position(snapshot, covered_app(day)) <= segment]
     folded = [day for day in chosen if position(snapshot, folded_app(day)) > segment]
     if folded:
@@ -148,8 +164,39 @@ def publish_dates(
     kept = {app: max(version, position(snapshot, app)) for app, version in (versions or {}).items()}
     covered = {covered_app(day): segment for day in chosen}
     clustered = {clustered_app(day): NOTHING for day in chosen if position(snapshot, clustered_app(day)) != NOTHING}
-    _commit(snapshot, table, [*removed, *added], {**kept, **covered, **clustered, **_next_change(snapshot)})
+    _commit(snapshot, table, [*removed, *added], {**kept, **covered, **clustered, **in_force, **_next_change(snapshot)})
     return chosen
+
+
+@retry_conflicts
+def say_in_force(table: Table, generation: int, settings: Settings) -> None:
+    """Say in a table's log that rows of older generations of the definition are not published there any more."""
+    snapshot = open_table(table, settings)
+    if position(snapshot, DEFINITION_APP) < generation:
+        mark(snapshot, {DEFINITION_APP: generation})
+
+
+def _still_in_force(snapshot: DeltaTable, table: Table, generation: int) -> dict[str, int]:
+    """The identifier that a commit of a generation's rows carries. delta-rs fails the second of two that set one."""
+    newest = position(snapshot, DEFINITION_APP)
+    if newest > generation:
+        raise DefinitionChangedError(
+            f"{table.name}: the streams began another definition (generation {newest}) while this run worked by "
+            f"generation {generation}: nothing more of it is published. Run it again with the definition of the streams"
+        )
+    return {DEFINITION_APP: generation}
+
+
+def _refuse_missing(snapshot: DeltaTable, table: Table, staged: Sequence[StagedFile]) -> None:
+    """Check that what a commit adds is there: a table with a missing file cannot be read at all."""
+    files = pa_fs.PyFileSystem(DeltaStorageHandler.from_table(snapshot._table))
+    found = files.get_file_info([file.path for file in staged]) if staged else []
+    lost = [file.path for file, info in zip(staged, found, strict=True) if info.size != file.size]
+    if lost:
+        raise TableError(
+            f"{table.name}: {len(lost):,} of {len(staged):,} staged files are not there as they were written, such as "
+            f"{lost[0]}; nothing was published. Did a VACUUM with a short retention take them? Run it again"
+        )
 
 
 @retry_conflicts
@@ -192,6 +239,7 @@ def add_files(table: Table, staged: Sequence[StagedFile], versions: Mapping[str,
     @retry_conflicts
     def commit() -> bool:
         snapshot = open_table(table, settings)
+        _refuse_missing(snapshot, table, staged)
         if any(position(snapshot, app) != NOTHING for app in versions):
             return False
         _commit(snapshot, table, [file.add() for file in staged], versions)
@@ -208,17 +256,24 @@ def replace_files(
     settings: Settings,
     counter: tuple[str, int] | None = None,
     versions: Mapping[str, int] | None = None,
+    generation: int | None = None,
 ) -> bool:
     """Replace exactly the files ``expected`` by staged ones, in one commit; False, and nothing done, if that fails.
 
     ``replaced`` chooses the files of a snapshot, by their add actions. If it chooses others than were read when the
     staged rows were made, another run has rewritten them, and what was staged is out of date. So it is where the
     transaction of ``counter`` is not at its version any more; the commit counts it up by one.
+
+    Raises:
+        DefinitionChangedError: ``generation``, by which the rows were made, is not the newest; nothing was changed.
+        TableError: a staged file is not there any more; nothing was changed.
     """
 
     @retry_conflicts
     def commit() -> bool:
         snapshot = open_table(table, settings)
+        in_force = {} if generation is None else _still_in_force(snapshot, table, generation)
+        _refuse_missing(snapshot, table, staged)
         files = [file for file in files_of(snapshot).to_pylist() if replaced(file)]
         if {file["path"] for file in files} != set(expected):
             return False
@@ -226,7 +281,7 @@ def replace_files(
             return False
         actions: list[AddAction | RemoveAction] = [*(_remove(table, f) for f in files), *(f.add() for f in staged)]
         counted = {counter[0]: counter[1] + 1} if counter else {}
-        _commit(snapshot, table, actions, {**(versions or {}), **counted})
+        _commit(snapshot, table, actions, {**(versions or {}), **counted, **in_force})
         return True
 
     return commit()

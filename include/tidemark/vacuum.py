@@ -26,8 +26,13 @@ def check_retention(pipeline: Pipeline, settings: Settings, retention: timedelta
 
     Raises:
         TidemarkError: the retention is below the grace period, which is longer than the longest query and reprocess, or
-            below twice the lag of the refine stream; nothing was removed.
+            below twice the lag of the refine stream, or below an hour; nothing was removed.
     """
+    if retention < timedelta(hours=1):
+        raise TidemarkError(
+            f"VACUUM of {pipeline.name} would keep files for {retention}: less than an hour "
+            "would take the files that a running reprocess has just staged. Give it a --retention of an hour or more"
+        )
     lag = timedelta(seconds=health(pipeline, settings).lag_seconds)
     for least, why in ((grace, "the grace period of folding"), (2 * lag, f"twice the lag of refine, {lag},")):
         if retention < least:
@@ -40,13 +45,13 @@ def check_retention(pipeline: Pipeline, settings: Settings, retention: timedelta
 def vacuum(pipeline: Pipeline, settings: Settings, retention: timedelta, grace: timedelta) -> list[Vacuumed]:
     """Remove the files that no version of the last ``retention`` holds, staged ones too, and old entries of the logs.
 
-    Tables where there is nothing to remove are left alone, and out of the list.
+    The retention is rounded up to whole hours. Tables where there is nothing to remove are left out of the list.
 
     Raises:
         TidemarkError: see ``check_retention``.
     """
     check_retention(pipeline, settings, retention, grace)
-    hours = int(retention.total_seconds() // 3600)
+    hours = -(-retention // timedelta(hours=1))
     done = []
     for table in tables_of(pipeline, settings):
         snapshot = open_table(table, settings)

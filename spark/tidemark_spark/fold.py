@@ -15,17 +15,16 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from tidemark.definition import Pipeline, Rollup
-from tidemark.delta import NOTHING, files_of, is_dated, open_table, position, segment_before
+from tidemark.delta import NOTHING, files_of, is_dated, open_table, position
+from tidemark.log import ended_segment
 from tidemark.publish import claim_folding, coverage, removed_app, replace_files
 from tidemark.settings import Settings
-from tidemark.tables import REFINE_APP, SEALED_APP, tables_of
+from tidemark.tables import REFINE_APP, tables_of
 from tidemark_spark.rollups import merge_partials
 from tidemark_spark.staging import stage
 
@@ -74,21 +73,11 @@ def fold(
     done = []
     before = now() - grace
     bronze = open_table(tables_of(pipeline, settings).bronze, settings)
-    sealed, log = position(bronze, SEALED_APP), files_of(bronze)
     for rollup in pipeline.rollups:
-        folded = _fold(spark, pipeline, rollup, settings, (sealed, log), before, min_files)
+        folded = _fold(spark, pipeline, rollup, settings, bronze, before, min_files)
         if folded is not None:
             done.append(folded)
     return done
-
-
-def foldable_through(sealed: int, log: pa.Table, refined: int, before: datetime) -> int:
-    """The highest segment that is sealed, passed by refine and without a row ingested at ``before`` or later.
-
-    ``log``: bronze's files.
-    """
-    young = pc.greater_equal(log["max.ingest_time"], pa.scalar(before))
-    return min(sealed, segment_before(log, pc.or_(young, pc.greater(log["max.ingest_batch"], refined))))
 
 
 def _fold(
@@ -96,7 +85,7 @@ def _fold(
     pipeline: Pipeline,
     rollup: Rollup,
     settings: Settings,
-    bronze: tuple[int, pa.Table],
+    bronze: DeltaTable,
     before: datetime,
     min_files: int,
 ) -> Folded | None:
@@ -104,7 +93,7 @@ def _fold(
     table, batch_table = tables.speed[rollup.name], tables.batch[rollup.name]
     batch = open_table(batch_table, settings)
     speed = open_table(table, settings)
-    through = foldable_through(*bronze, position(speed, REFINE_APP), before)
+    through = ended_segment(bronze, position(speed, REFINE_APP), before)
     plans = {
         day: plan
         for day, plan in _plans(batch, speed, through, before).items()

@@ -7,7 +7,7 @@ horizon of ingest time; ingest time never goes back along the log, so that its w
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +16,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from tidemark.definition import Pipeline, Rollup
-from tidemark.delta import NOTHING, OnceWriter, files_of, open_table, position
+from tidemark.delta import NOTHING, OnceWriter, open_table, position
+from tidemark.log import first_within
 from tidemark.publish import add_files
 from tidemark.quality import Suite
 from tidemark.settings import Settings
@@ -30,22 +31,40 @@ from tidemark_spark.staging import stage
 
 
 def refined_rows(bronze: DataFrame, pipeline: Pipeline, suite: Suite) -> DataFrame:
-    """Parsed and deduplicated rows of a bronze stream, and its markers (rows whose ``_records`` is not null)."""
+    """Parsed and deduplicated rows of a bronze stream, its markers, and its dates.
+
+    Markers are rows whose ``_records`` is not null. Dates are rows with ``_dated``: one an ingest_batch and event date,
+    copies and quarantined events included.
+    """
     marker = F.col("_records").isNotNull()
     key = (
-        F.when(marker, F.encode(F.col("ingest_batch").cast("string"), "UTF-8"))
+        F.when(F.col("_dated"), F.encode(F.concat_ws("/", "ingest_batch", "event_date"), "UTF-8"))
+        .when(marker, F.encode(F.col("ingest_batch").cast("string"), "UTF-8"))
         .when(F.size("reasons") > 0, record_key())
         .otherwise(event_key(pipeline))
     )
     horizon = f"{int(pipeline.deduplication_horizon.total_seconds())} seconds"
+    # The record itself is asked for in quarantine only: nothing else carries it through the shuffle and the driver.
+    parsed = parse(bronze, pipeline, suite).withColumn("data", F.when(F.size("reasons") > 0, F.col("data")))
     return (
-        parse(bronze, pipeline, suite)
-        # The record itself is asked for in quarantine only: nothing else carries it through the shuffle and the driver.
-        .withColumn("data", F.when(F.size("reasons") > 0, F.col("data")))
+        _with_dates(parsed)
         .withColumn("_key", key)
         .withWatermark("ingest_time", horizon)
         .dropDuplicatesWithinWatermark(["_key"])
         .drop("_key")
+    )
+
+
+def _with_dates(parsed: DataFrame) -> DataFrame:
+    """The rows, and behind each that has an event date one that says its date and nothing else.
+
+    They go through the deduplication, which drops copies: what is behind it could not tell their dates.
+    """
+    twice = F.when(F.col("event_date").isNotNull(), F.array(F.lit(False), F.lit(True))).otherwise(F.array(F.lit(False)))
+    rows = parsed.withColumn("_dated", F.explode(twice))
+    kept = {"ingest_batch", "ingest_time", "event_date", "_dated"}
+    return rows.select(
+        *(F.col(n) if n in kept else F.when(~F.col("_dated"), F.col(f"`{n}`")).alias(n) for n in rows.columns)
     )
 
 
@@ -59,11 +78,7 @@ def starting_position(pipeline: Pipeline, settings: Settings) -> int:
     lowest = min(OnceWriter(table, settings).position() for table in tables.refined)
     if lowest == NOTHING:
         return NOTHING
-    files = files_of(open_table(tables.bronze, settings))
-    done = files.filter(pc.less_equal(files["min.ingest_batch"], lowest))
-    newest = pc.max(done["max.ingest_time"]).as_py()
-    recent = done.filter(pc.greater_equal(done["max.ingest_time"], pa.scalar(newest - pipeline.deduplication_horizon)))
-    return int(pc.min(recent["min.ingest_batch"]).as_py()) - 1
+    return first_within(open_table(tables.bronze, settings), lowest, pipeline.deduplication_horizon) - 1
 
 
 def roll_up_history(spark: SparkSession, pipeline: Pipeline, settings: Settings) -> list[str]:
@@ -138,11 +153,12 @@ class RefineSink:
             return
         # Before anything is written. What silver holds already was judged when it came.
         refuse_failed(rows.filter(pc.greater(rows["ingest_batch"], self._silver.position())), self._pipeline)
+        dates, rows = rows.filter(rows["_dated"]), rows.filter(pc.invert(rows["_dated"]))
         marker = pc.is_valid(rows["_records"])
         broken = pc.greater(pc.list_value_length(rows["reasons"]), 0)
         silver = rows.filter(pc.and_(pc.invert(marker), pc.invert(broken)))
         quarantined = rows.filter(pc.and_(pc.invert(marker), broken))
-        account = _account(rows.filter(marker), silver, quarantined)
+        account = _account(rows.filter(marker), silver, quarantined, dates)
         commits = [
             self._pool.submit(self._append, self._quarantine, quarantined.select(QUARANTINE_SCHEMA.names), through),
             self._pool.submit(self._append, self._log, account, through),
@@ -170,15 +186,19 @@ class RefineSink:
         held = writer.position()
         if held >= through:
             return
-        events = batch.where(F.col("_records").isNull() & (F.size("reasons") == 0) & (F.col("ingest_batch") > held))
+        events = batch.where(~F.col("_dated"))
+        events = events.where(F.col("_records").isNull() & (F.size("reasons") == 0) & (F.col("ingest_batch") > held))
         # One partition needs no shuffle, and a micro-batch is small.
         partials = partial_aggregates(events.coalesce(1), self._pipeline, rollup, ["segment"])
         writer.append(partials.select(*speed_schema(self._pipeline, rollup).names).toArrow(), through)
 
 
-def _account(markers: pa.Table, silver: pa.Table, quarantined: pa.Table) -> pa.Table:
-    """One row an ingest_batch: its records and events, and what became of them."""
+def _account(markers: pa.Table, silver: pa.Table, quarantined: pa.Table, dates: pa.Table) -> pa.Table:
+    """One row an ingest_batch: its records and events, what became of them, and the dates of all its events."""
     rows = []
+    dated: dict[int, list[date]] = {}
+    for number, day in zip(dates["ingest_batch"].to_pylist(), dates["event_date"].to_pylist(), strict=True):
+        dated.setdefault(number, []).append(day)
     kept = {name: _count(table) for name, table in (("silver", silver), ("quarantined", quarantined))}
     warned = warnings_by_batch(silver)
     now = datetime.now(UTC)
@@ -191,7 +211,7 @@ def _account(markers: pa.Table, silver: pa.Table, quarantined: pa.Table) -> pa.T
         number = marker["ingest_batch"]
         counts = {name: counted.get(number, 0) for name, counted in kept.items()}
         rows.append({**marker, **counts, "duplicates": marker["events"] - sum(counts.values()), "refine_time": now,
-                     "warnings": warned.get(number)})  # fmt: skip
+                     "warnings": warned.get(number), "event_dates": sorted(dated.get(number, []))})  # fmt: skip
     return pa.Table.from_pylist(rows, schema=REFINE_LOG_SCHEMA)
 
 

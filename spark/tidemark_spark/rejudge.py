@@ -75,7 +75,33 @@ def refuse_moves(parsed: DataFrame, was: DataFrame, start: date, end: date) -> N
         )
 
 
-def quarantine_newly_broken(parsed: DataFrame, was: DataFrame, quarantine: Table, settings: Settings) -> int:
+def refuse_arrivals(parsed: DataFrame, others: DataFrame, start: date, end: date) -> None:
+    """Check that no event which silver holds under another date has one of the range now: it would count twice.
+
+    ``others``: silver's rows outside of the range.
+
+    Raises:
+        CoverageError: some have; the message names their dates and the remedy.
+    """
+    moved = (
+        of_events(parsed.where((F.size("reasons") == 0) & dated(start, end)), numbered(others))
+        .groupBy("event_date")
+        .count()
+        .orderBy("event_date")
+        .collect()
+    )
+    if moved:
+        dates = ", ".join(f"{row['event_date']} ({row['count']:,})" for row in moved[:5])
+        raise CoverageError(
+            f"the changed definition moves {sum(row['count'] for row in moved):,} events of other dates into "
+            f"[{start}, {end}): {dates}{', ...' if len(moved) > 5 else ''}; reprocess a range that holds both, or all "
+            "(--all)"
+        )
+
+
+def quarantine_newly_broken(
+    parsed: DataFrame, was: DataFrame, quarantine: Table, settings: Settings, generation: int
+) -> int:
     """Put the events of ``was`` (silver's rows) that do not parse any more into quarantine; how many.
 
     With them, the broken events of quarantined records that are split now, where the record as a whole was none.
@@ -90,13 +116,15 @@ def quarantine_newly_broken(parsed: DataFrame, was: DataFrame, quarantine: Table
         staged = stage(moved.join(held, EVENT, "left_anti").select(*QUARANTINE_SCHEMA.names), quarantine, settings)
         if not staged.files:
             return 0
-        if replace_files(quarantine, staged.files, lambda _: False, (), settings, counter):
+        if replace_files(quarantine, staged.files, lambda _: False, (), settings, counter, generation=generation):
             return staged.rows
         staged.discard(settings)
     raise _contended(quarantine)
 
 
-def release_recovered(spark: SparkSession, recovered: DataFrame, quarantine: Table, settings: Settings) -> int:
+def release_recovered(
+    spark: SparkSession, recovered: DataFrame, quarantine: Table, settings: Settings, generation: int
+) -> int:
     """Take rows that are in silver now out of quarantine; how many. ``recovered``: ``EVENT``, and their partitions."""
     partitions = {
         (row["ingest_date"], row["segment"]): row["count"]
@@ -117,7 +145,7 @@ def release_recovered(spark: SparkSession, recovered: DataFrame, quarantine: Tab
         of_partitions = held.join(F.broadcast(chosen), ["ingest_date", "segment"], "left_semi")
         known = of_partitions.withColumn(_NUMBER, F.coalesce(ORDINAL, F.lit(-1)))
         staged = stage(known.join(recovered.select(EVENT), EVENT, "left_anti"), quarantine, settings)
-        if replace_files(quarantine, staged.files, inside, files, settings, counter):
+        if replace_files(quarantine, staged.files, inside, files, settings, counter, generation=generation):
             return sum(partitions.values())
         staged.discard(settings)
     raise _contended(quarantine)

@@ -7,6 +7,7 @@ records which pass now belong to, and reprocesses these; streams go on beside it
 
 from collections.abc import Callable, Iterable
 from datetime import date, timedelta
+from functools import partial
 from typing import NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
@@ -15,6 +16,7 @@ from pyspark.sql import functions as F
 from tidemark.definition import Pipeline
 from tidemark.delta import open_table
 from tidemark.generations import Generation, current_generation
+from tidemark.locks import claim_dates, when_free
 from tidemark.quality import Suite
 from tidemark.settings import Settings
 from tidemark.tables import tables_of
@@ -45,8 +47,8 @@ def replay(
 ) -> Replayed:
     """Judge the quarantined records again and reprocess the event dates of those that pass; nothing is moved twice.
 
-    Records that were judged by the running definition are left alone: the verdict would be the same. ``dry_run``: only
-    say what would be moved.
+    Records that were judged by the running definition are left alone: the verdict would be the same. Each range is held
+    against other reprocesses while it is done. ``dry_run``: only say what would be moved.
 
     Raises:
         CoverageError, QualityGateError, TableError: as ``reprocess`` does. Ranges that were done before stay done, and
@@ -65,7 +67,8 @@ def replay(
             return found
         released = 0
         for start, end in ranges(dates):
-            run = reprocess(spark, pipeline, suite, settings, start, end, wait_seconds=wait_seconds, say=say)
+            with when_free(partial(claim_dates, pipeline.name, start, end, settings), say):
+                run = reprocess(spark, pipeline, suite, settings, start, end, wait_seconds=wait_seconds, say=say)
             released += run.rejudged.recovered
         silver = numbered(spark.read.format("delta").load(tables.silver.uri))
         in_silver = passing.join(silver, EVENT, "left_semi").count()

@@ -16,13 +16,14 @@ import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
 
-from tidemark.candidates import NO_BATCH, Interval, batches_of_dates, condition, look_back, merged
+from tidemark.candidates import NO_BATCH, candidates, condition, date_index
 from tidemark.definition import Pipeline, Rollup
 from tidemark.delta import Sealed, files_of, open_table, position, seal
 from tidemark.documents import ORDINAL
 from tidemark.errors import CoverageError, QualityGateError, StalledError
-from tidemark.generations import Generation, current_generation
-from tidemark.publish import days_between, generation_app, mark_judged, publish_dates
+from tidemark.generations import Generation, current_generation, dated_otherwise
+from tidemark.log import Interval
+from tidemark.publish import generation_app, mark_judged, publish_dates
 from tidemark.quality import Suite
 from tidemark.quality.docs import DataDocs
 from tidemark.quality.parameters import slice_parameters
@@ -32,7 +33,14 @@ from tidemark.validations import record
 from tidemark.waiting import wait_for
 from tidemark_spark.actions import ObservedActions
 from tidemark_spark.parse import dated, key_columns, parse, valid_events
-from tidemark_spark.rejudge import EVENT, Rejudged, quarantine_newly_broken, refuse_moves, release_recovered
+from tidemark_spark.rejudge import (
+    EVENT,
+    Rejudged,
+    quarantine_newly_broken,
+    refuse_arrivals,
+    refuse_moves,
+    release_recovered,
+)
 from tidemark_spark.rollups import partial_aggregates, with_finished
 from tidemark_spark.staging import Staged, stage
 from tidemark_spark.validate import critical_failures, import_ahead, validate
@@ -108,19 +116,23 @@ def reprocess(
     ``date.min`` and ``date.max`` stand for everything. ``audit``: whether the suite is checked on the staged slice.
 
     Raises:
-        CoverageError: refine did not pass the sealed segment in time, or the range is too small for what a changed
-            definition moves; nothing was changed.
+        CoverageError: refine did not pass the sealed segment in time, the range is too small for what a changed
+            definition moves, or bronze lacks records that the log has for the range; nothing was changed.
         QualityGateError: the staged slice breaks a critical expectation, or a row one whose action is fail; nothing was
             changed.
-        TableError: the streams run another definition of the pipeline's events.
+        TableError: the streams run another definition of the pipeline's events, or have begun one meanwhile: then
+            nothing more is published.
     """
     began = time.monotonic()
     if audit:
         import_ahead()
     tables = tables_of(pipeline, settings)
+    current_generation(pipeline, suite, settings)  # to refuse at once
+    sealed = seal_and_wait(tables, settings, wait_seconds)
+    # Streams may have been restarted meanwhile. From here on, publishing compares.
     generation = current_generation(pipeline, suite, settings)
-    segment, through = seal_and_wait(tables, settings, wait_seconds)
-    run = _Slice(spark, pipeline, suite, settings, start, end, segment, generation)
+    segment, through = sealed
+    run = _Slice(spark, pipeline, suite, settings, start, end, sealed, generation)
     say(f"{pipeline.name}: event dates {run.name} through segment {segment} (ingest_batch {through})")
     staged = run.stage_silver()
     say(f"silver: {staged.rows:,} rows staged, from {run.bronze_rows:,} of bronze")
@@ -142,11 +154,21 @@ def reprocess(
             each.discard(settings)
         raise
     of_all = run.everything
-    published = judged = set(publish_dates(tables.silver, staged.files, days, segment, settings, everything=of_all))
+    by = generation.number
+    published = judged = set(
+        publish_dates(tables.silver, staged.files, days, segment, settings, everything=of_all, generation=by)
+    )
     for name, rows in partials.items():
         published = published & set(
             publish_dates(
-                tables.batch[name], rows.files, days, segment, settings, {BATCH_APP: through}, everything=of_all
+                tables.batch[name],
+                rows.files,
+                days,
+                segment,
+                settings,
+                {BATCH_APP: through},
+                everything=of_all,
+                generation=by,
             )
         )
     if passed := sorted(set(days) - published):
@@ -154,7 +176,8 @@ def reprocess(
     recovered = run.release_recovered() if run.judged_before else 0
     # Last, so that a run that dies before is not taken for one that has cleared quarantine.
     if generation.number > 0:
-        mark_judged(tables.silver, judged, generation.number, settings)
+        # Dates that have no event in silver may have records in quarantine.
+        mark_judged(tables.silver, judged | (run.indexed_days() - set(days)), generation.number, settings)
     say(f"published {len(published):,} event dates")
     rows_by_rollup = {name: rows.rows for name, rows in partials.items()}
     return Reprocessed(
@@ -174,7 +197,7 @@ class _Slice:
         settings: Settings,
         start: date,
         end: date,
-        segment: int,
+        sealed: Sealed,
         generation: Generation,
     ) -> None:
         self._spark = spark
@@ -183,7 +206,7 @@ class _Slice:
         self._settings = settings
         self._start = start
         self._end = end
-        self._segment = segment
+        self._segment, self._through = sealed
         self._generation = generation
         self._tables = tables_of(pipeline, settings)
         self._silver = open_table(self._tables.silver, settings)
@@ -191,13 +214,22 @@ class _Slice:
         self.name = "all" if self.everything else f"[{start}, {end})"
         self.bronze_rows = 0
         self.warned: dict[str, int] = {}
+        self._index = date_index(pipeline, settings)
+        self._held = self._dates_of_tables()
+        self._intervals = [Interval(0, self._through)]
+        if not self.everything:
+            self._intervals = candidates(self._index, pipeline, start, end, self._through)
+        self._condition = "true" if self.everything else condition(self._intervals)
         self.judged_before = generation.number > 0 and (
             self.everything
-            or any(position(self._silver, generation_app(day)) < generation.number for day in days_between(start, end))
+            or not self._index.is_complete(self._through)
+            or any(
+                position(self._silver, generation_app(day)) < generation.number
+                for day in self.indexed_days() | self._held
+            )
         )
-        self._condition = "true" if self.everything else condition(self._candidates())
         bronze = spark.read.format("delta").load(self._tables.bronze.uri)
-        self._records = bronze.where((F.col("segment") <= segment) & F.expr(self._condition))
+        self._records = bronze.where((F.col("segment") <= self._segment) & F.expr(self._condition))
 
     @cached_property
     def _parsed(self) -> DataFrame:
@@ -207,11 +239,14 @@ class _Slice:
         """The range's events, each once, as rows of silver.
 
         Raises:
-            CoverageError: a changed definition gives events of the range a date outside of it.
+            CoverageError: a changed definition moves events into the range or out of it, or bronze holds fewer records
+                than the log says.
             QualityGateError: rows of the range break an expectation whose action is fail.
         """
         if self.judged_before and not self.everything:
             refuse_moves(self._parsed, self._was(), self._start, self._end)
+            if dated_otherwise(self._pipeline, self._settings):
+                refuse_arrivals(self._parsed, self._others(), self._start, self._end)
         read = Observation()
         records = self._records
         if self._condition != NO_BATCH:  # Spark optimises what reads nothing away, the observation with it
@@ -222,8 +257,20 @@ class _Slice:
         staged = stage(rows, self._tables.silver, self._settings)
         if self._condition != NO_BATCH:
             self.bronze_rows = read.get["rows"]
+            self._refuse_fewer(staged)
             self.warned = self._refuse_failed(actions, staged)
         return staged
+
+    def _refuse_fewer(self, staged: Staged) -> None:
+        """The refine log counted the records of each ingest_batch by itself, when they came."""
+        counted = self._index.records(self._intervals)
+        if self.bronze_rows < counted:
+            staged.discard(self._settings)
+            raise CoverageError(
+                f"{self._tables.bronze.name} holds {self.bronze_rows:,} of the {counted:,} records that the log "
+                f"counted for {self.name}: nothing was published, as events that are served would be lost. What took "
+                f"rows out of bronze? Restore it to a version that has them ({self._tables.bronze.uri})"
+            )
 
     def _refuse_failed(self, actions: ObservedActions, staged: Staged) -> dict[str, int]:
         try:
@@ -254,14 +301,19 @@ class _Slice:
             raise QualityGateError(f"nothing was published of {self.name}, as the staged slice breaks: {critical}")
 
     def days(self, staged: Staged) -> list[date]:
-        """The event dates to publish: all of the range, also those without events; of everything, those there are."""
-        if not self.everything:
-            return days_between(self._start, self._end)
-        found = {date.fromisoformat(file.partition["event_date"]) for file in staged.files}
-        for table in (self._tables.silver, *self._tables.batch.values()):
+        """The event dates to publish: those of the range that have events, or for which a table holds rows."""
+        return sorted(self._held | {date.fromisoformat(file.partition["event_date"]) for file in staged.files})
+
+    def indexed_days(self) -> set[date]:
+        """The event dates of the range of which the log holds events, quarantined ones too, as far as is known."""
+        return set(self._index.dates(self._start, self._end, self._through))
+
+    def _dates_of_tables(self) -> set[date]:
+        found: set[date] = set()
+        for table in (self._tables.silver, *self._tables.speed.values(), *self._tables.batch.values()):
             files = files_of(open_table(table, self._settings))
             found |= set(pc.unique(files["partition.event_date"]).to_pylist()) - {None}
-        return sorted(found)
+        return found if self.everything else {day for day in found if self._start <= day < self._end}
 
     def stage_batch(self, staged: Staged, rollup: Rollup, days: list[date], through: int) -> Staged:
         """Partial aggregates of the slice, with finished values, and a marker row a date that states its coverage."""
@@ -273,19 +325,16 @@ class _Slice:
 
     def quarantine_newly_broken(self) -> int:
         """Put the range's records that are events no more into quarantine."""
-        return quarantine_newly_broken(self._parsed, self._was(), self._tables.quarantine, self._settings)
+        return quarantine_newly_broken(
+            self._parsed, self._was(), self._tables.quarantine, self._settings, self._generation.number
+        )
 
     def release_recovered(self) -> int:
         """Take the range's records that have become events out of quarantine."""
-        return release_recovered(self._spark, self._recovered().where("_all"), self._tables.quarantine, self._settings)
-
-    def _candidates(self) -> list[Interval]:
-        intervals = batches_of_dates(self._silver, self._start, self._end, self._segment)
-        if self.judged_before:
-            batches = [row[0] for row in self._recovered().select("ingest_batch").distinct().collect()]
-            intervals = merged([*intervals, *(Interval(n, n) for n in batches)])
-        bronze = open_table(self._tables.bronze, self._settings)
-        return look_back(intervals, bronze, self._pipeline.deduplication_horizon)
+        recovered = self._recovered().where("_all")
+        return release_recovered(
+            self._spark, recovered, self._tables.quarantine, self._settings, self._generation.number
+        )
 
     def _recovered(self) -> DataFrame:
         """``EVENT``, ingest_batch and partition of quarantined rows that are events of the range now.
@@ -312,6 +361,11 @@ class _Slice:
         """Silver's rows of the range before this run."""
         silver = self._spark.read.format("delta").option("versionAsOf", self._silver.version())
         return silver.load(self._tables.silver.uri).where(self._inside() & (F.col("segment") <= self._segment))
+
+    def _others(self) -> DataFrame:
+        """Silver's rows of other dates before this run."""
+        silver = self._spark.read.format("delta").option("versionAsOf", self._silver.version())
+        return silver.load(self._tables.silver.uri).where(~self._inside() & (F.col("segment") <= self._segment))
 
     def _inside(self) -> Column:
         return F.lit(True) if self.everything else dated(self._start, self._end)

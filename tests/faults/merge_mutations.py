@@ -85,7 +85,10 @@ def open_segment() -> None:
     """A reprocess replaces the open segment too."""
 
     def make(publish: Any) -> Any:
-        return lambda table, staged, days, segment, *more: publish(table, staged, days, segment + 1, *more)
+        def changed(table: Any, staged: Any, days: Any, segment: int, *more: Any, **named: Any) -> Any:
+            return publish(table, staged, days, segment + 1, *more, **named)
+
+        return changed
 
     replace("tidemark_spark.reprocess", "publish_dates", make)
 
@@ -132,10 +135,11 @@ def event_watermark() -> None:
         def changed(self: Any, batch: Any, batch_id: int) -> None:
             batch = batch.persist()
             limit = newest[-1] - timedelta(days=1) if newest else None
-            found = batch.where("records IS NULL AND size(reasons) = 0").agg(F.max("event_time")).first()[0]
+            found = batch.where("_records IS NULL AND size(reasons) = 0").agg(F.max("event_time")).first()[0]
             if found:
                 newest.append(max([found, *newest]))
-            in_time = F.col("_records").isNotNull() | (F.size("reasons") > 0) | (F.col("event_time") >= F.lit(limit))
+            in_time = F.col("_dated") | F.col("_records").isNotNull() | (F.size("reasons") > 0)
+            in_time = in_time | (F.col("event_time") >= F.lit(limit))
             call(self, batch if limit is None else batch.where(in_time), batch_id)
 
         return changed
