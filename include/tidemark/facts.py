@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from tidemark.definition import Pipeline
-from tidemark.delta import files_of, open_table, position
+from tidemark.delta import NOTHING, files_of, open_table, position
 from tidemark.errors import DisagreementError
 from tidemark.publish import coverage, days_between
 from tidemark.serving import pin
@@ -36,19 +36,25 @@ def table_facts(table: Table, settings: Settings) -> dict[str, Any]:
 def batch_facts(pipeline: Pipeline, settings: Settings, start: date, end: date, segment: int) -> dict[str, Any]:
     """Facts of each batch table by name, with the segment through which it covers the dates ``[start, end)``.
 
+    A date without events is not published, and so is not covered.
+
     Raises:
         DisagreementError: a date is not covered as far as the reprocess said that it published.
     """
     found = {}
-    for table in tables_of(pipeline, settings).batch.values():
+    tables = tables_of(pipeline, settings)
+    files = files_of(open_table(tables.silver, settings))
+    held = set(files.filter(pc.less_equal(files["partition.segment"], segment))["partition.event_date"].to_pylist())
+    for table in tables.batch.values():
         snapshot = open_table(table, settings)
-        covered = {day: coverage(snapshot, day) for day in days_between(start, end)}
+        reached = {day: coverage(snapshot, day) for day in days_between(start, end)}
+        covered = {day: at for day, at in reached.items() if day in held or at != NOTHING}
         if behind := [f"{day} through segment {at}" for day, at in covered.items() if at < segment]:
             raise DisagreementError(
                 f"{table.name} covers {', '.join(behind)}, and the reprocess published through {segment}: somebody has "
                 "restored or rewritten the table; run the reprocess again"
             )
-        found[table.name] = {**table_facts(table, settings), "covered_segment": min(covered.values())}
+        found[table.name] = {**table_facts(table, settings), "covered_segment": min(covered.values(), default=segment)}
     return found
 
 

@@ -71,5 +71,5 @@ def test_a_taken_port_is_said_before_anything_starts(tmp_path: Path) -> None:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert f"port {port}, for the Kinesis emulator, is taken" in done.stderr
-    assert "choose another with --kinesis-port" in done.stderr
+    assert "choose another port with --kinesis-port" in done.stderr
     assert not (tmp_path / "demo" / "logs").exists()
