@@ -24,6 +24,7 @@ from tidemark_spark.parse import dated, parse, valid_events
 from tidemark_spark.reprocess import deduplicate
 from tidemark_spark.rollups import merge_partials, partial_aggregates
 
+_TEMPORAL = ("date", "timestamp")
 MAX_SHOWN = 50
 """Drifting values of a rollup and layer that are fetched and shown; all are counted."""
 DISTINCT_TOLERANCE = 0.13
@@ -137,10 +138,13 @@ class _Comparison:
                 F.count("*").alias("panes"), *(F.count_if(differs).alias(name) for name, differs, _, _ in values)
             ).first()
             assert counts is not None
-            drifts = []
+            drifts, kinds = [], dict(both.dtypes)
             for name, differs, e, f in values:
                 if counts[name]:
-                    rows = both.where(differs).orderBy(*self._keys).limit(MAX_SHOWN).collect()
+                    # As text: a table may hold dates and times that Python cannot.
+                    shown = [F.col(v).cast("string").alias(v) if kinds[v] in _TEMPORAL else F.col(v) for v in (e, f)]
+                    ordered = both.where(differs).select(*self._keys, *shown).orderBy(*self._keys)
+                    rows = ordered.limit(MAX_SHOWN).collect()
                     drifts += [self._drift(layer, name, row, row[e], row[f]) for row in rows]
             return counts["panes"], sum(counts[name] for name in self._rollup.measures), drifts
         finally:
