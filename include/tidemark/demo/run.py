@@ -201,8 +201,8 @@ class Demo:
 
             def tasks(dag: str = dag, run: str = run) -> dict[str, Any]:
                 states = airflow.task_states(dag, run)
-                moves = {} if self._platform is None else self._platform.jobs_activity()
-                return {"tasks": ", ".join(f"{task} {state}" for task, state in states.items()) or "none yet", **moves}
+                shown = ", ".join(f"{task} {state}" for task, state in states.items()) or "none yet"
+                return {"tasks": shown, **self._jobs_activity()}
 
             def ended(dag: str = dag, run: str = run) -> str | None:
                 state = airflow.run_state(dag, run)
@@ -213,6 +213,11 @@ class Demo:
                 raise JobError(f"{dag} failed: {airflow.why_failed(dag, run)}; logs in {self._logs()}")
             self._note(f"{dag} succeeded")
             self._mark(f"{dag} done")
+
+    def _jobs_activity(self) -> dict[str, Any]:
+        """Figures that change while Airflow's jobs work."""
+        assert self._platform is not None
+        return self._platform.jobs_activity()
 
     def _has_answer(self) -> bool:
         return self._board.served is not None and self._board.served.position >= 0 and bool(self._board.served.rows)

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -87,6 +88,10 @@ class StackDemo(Demo):
 
     def _expect(self) -> Expected:
         return self._expect_of_stream()
+
+    def _jobs_activity(self) -> dict[str, Any]:
+        """What is seen from here of jobs in other containers: the files that they stage and publish."""
+        return {"files": sum(1 for _ in Path(self.settings.lake_uri).rglob("*.parquet"))}
 
     def _logs(self) -> str:
         return "`docker compose logs`"
