@@ -1,8 +1,9 @@
 """What validations found, in a Delta table: one row an expectation and run, appended by whoever ran the suite."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
+from math import isfinite
 from typing import Any, Literal, NamedTuple, get_args
 
 import orjson
@@ -48,8 +49,27 @@ class Checked(NamedTuple):
 
 
 def sample_text(sample: object) -> str:
-    """A sample row, or value, as JSON."""
-    return orjson.dumps(sample, default=str).decode()
+    """A sample row, or value, as JSON; whatever type its values have."""
+    return orjson.dumps(plain(sample)).decode()
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: NumPy's as Python's, and as text what JSON has no form for."""
+    if isinstance(value, str):
+        return str(value).encode(errors="replace").decode()
+    if value is None or isinstance(value, bool) or type(value) in (date, datetime):
+        return value
+    if isinstance(value, int):
+        return int(value) if -(2**63) <= value < 2**64 else str(value)
+    if isinstance(value, float):
+        return float(value) if isfinite(value) else str(float(value))
+    if isinstance(value, Mapping):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(part) for part in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return str(value)
 
 
 @retry_conflicts

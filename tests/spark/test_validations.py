@@ -111,6 +111,24 @@ def test_what_cannot_be_evaluated_is_an_error_and_no_verdict(spark: SparkSession
         validate(spark.sql(ROWS), made, ["event_id"])
 
 
+def test_what_is_not_evaluated_is_never_passed_nor_skipped(spark: SparkSession, suite: Any) -> None:
+    kind, misspelt = "expect_column_max_to_be_between", {"column": "value", "max_valeu": 2}
+    with pytest.raises(ExpectationError, match=rf"could not be evaluated: {kind}\(value\): .*max_valeu"):
+        validate(spark.sql(ROWS), suite((kind, misspelt, "critical", {})), ["event_id"])
+    made = suite(
+        (kind, misspelt, "warning", {}),
+        ("expect_column_mean_to_be_between", {"column": "event_id", "max_value": 2}, "info", {}),
+        (kind, {"column": "value", "max_value": 9}, "critical", {}),
+        (kind, {"column": "value", "max_value": 9}, "critical", {}),
+        (kind, {"column": "event_time", "min_value": "2026-01-01T14:00:00+02:00"}, "critical", {}),
+        ("expect_column_median_to_be_between", {"column": "user_id", "min_value": 5}, "critical", {}),
+    )
+    checked = validate(spark.sql(ROWS), made, ["event_id"])
+    assert [one.success for one in checked] == [False, False, True, True, True, False]
+    assert [one.observed.startswith("not evaluated: ") for one in checked] == [True, True, False, False, False, False]
+    assert critical_failures(checked).startswith("expect_column_median_to_be_between(user_id) (asks min_value=5.0): ")
+
+
 def test_only_broken_critical_expectations_refuse() -> None:
     kept = [
         Checked("a", True, "", 0, "critical"),

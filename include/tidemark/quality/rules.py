@@ -9,6 +9,7 @@ Whatever depends on other rows, on the run, or on Python code is left to the bat
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
+from difflib import get_close_matches
 from itertools import combinations
 from typing import Any
 
@@ -36,6 +37,8 @@ def broken_rows(kind: str, kwargs: Kwargs, schema: EventSchema) -> str:
         LeftToBatchError: it is no rule for a row.
         WrongArgumentError: an argument is missing, or contradicts another one.
     """
+    if kind not in KNOWN:
+        raise WrongArgumentError(f"is no expectation of Great Expectations{_meant(kind)}")
     if kind in _UNSUPPORTED:
         raise WrongArgumentError("is not evaluated by Great Expectations on Spark: write it as a regular expression")
     derive = _PREDICATES.get(kind)
@@ -55,6 +58,10 @@ def broken_rows(kind: str, kwargs: Kwargs, schema: EventSchema) -> str:
             raise WrongArgumentError("has a row_condition, which Great Expectations does not heed here: leave it out")
         predicate = f"({_condition(condition, kwargs)}) AND ({predicate})"
     return f"coalesce({predicate}, false)"
+
+
+def _meant(kind: str) -> str:
+    return "".join(f": did you mean {name}?" for name in get_close_matches(kind, sorted(KNOWN), 1))
 
 
 def literal(value: object) -> str:
@@ -341,6 +348,44 @@ _WHY = {
     "expect_column_values_to_be_dateutil_parseable": _BY_PYTHON,
     "expect_column_values_to_match_json_schema": _BY_PYTHON,
     "expect_column_values_to_match_strftime_format": _BY_PYTHON,
-    "expect_multicolumn_values_to_be_unique": "it is an old name of select_column_values_to_be_unique_within_record",
     "unexpected_rows_expectation": "it is a query over the table",
 }
+
+_AS_A_WHOLE = frozenset(
+    {
+        "expect_column_distinct_values_to_be_in_set",
+        "expect_column_distinct_values_to_contain_set",
+        "expect_column_distinct_values_to_equal_set",
+        "expect_column_kl_divergence_to_be_less_than",
+        "expect_column_max_to_be_between",
+        "expect_column_mean_to_be_between",
+        "expect_column_median_to_be_between",
+        "expect_column_min_to_be_between",
+        "expect_column_most_common_value_to_be_in_set",
+        "expect_column_proportion_of_non_null_values_to_be_between",
+        "expect_column_proportion_of_unique_values_to_be_between",
+        "expect_column_quantile_values_to_be_between",
+        "expect_column_stdev_to_be_between",
+        "expect_column_sum_to_be_between",
+        "expect_column_to_exist",
+        "expect_column_type_to_be",
+        "expect_column_unique_value_count_to_be_between",
+        "expect_column_values_to_be_in_type_list",
+        "expect_column_values_to_be_of_type",
+        "expect_column_values_to_not_be_outliers",
+        "expect_query_results_to_match_comparison",
+        "expect_table_column_count_to_be_between",
+        "expect_table_column_count_to_equal",
+        "expect_table_columns_to_match_ordered_list",
+        "expect_table_columns_to_match_set",
+        "expect_table_row_count_to_be_between",
+        "expect_table_row_count_to_equal",
+        "expect_table_row_count_to_equal_other_table",
+    }
+)
+
+KNOWN = frozenset({*_PREDICATES, *_UNSUPPORTED, *_WHY, *_AS_A_WHOLE})
+"""Types of expectations that there are; one that is misspelt Great Expectations would leave out, and check nothing.
+
+A list of our own, as a suite is read where Great Expectations is not, and not at the cost of importing it.
+"""
