@@ -3,7 +3,9 @@
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Iterator
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -47,9 +49,7 @@ def collect(modules: Iterator[ModuleType]) -> dict[str, Pipeline]:
     """Pipelines of some modules by name; raises DefinitionError where two share a name or a stream."""
     found: dict[str, tuple[Pipeline, str]] = {}
     for module in modules:
-        for pipeline in vars(module).values():
-            if not isinstance(pipeline, Pipeline):
-                continue
+        for pipeline in _pipelines_in(vars(module).values()):
             file = getattr(module, "__file__", None) or module.__name__
             if pipeline.name in found and found[pipeline.name][0] is not pipeline:
                 raise DefinitionError(
@@ -60,6 +60,17 @@ def collect(modules: Iterator[ModuleType]) -> dict[str, Pipeline]:
     return {name: pipeline for name, (pipeline, _) in found.items()}
 
 
+def _pipelines_in(values: Iterable[object]) -> Iterator[Pipeline]:
+    """Pipelines among a module's values, also those in a list, a tuple, a set or a dictionary."""
+    for value in list(values):
+        if isinstance(value, Pipeline):
+            yield value
+        elif isinstance(value, list | tuple | set | frozenset):
+            yield from (one for one in value if isinstance(one, Pipeline))
+        elif isinstance(value, Mapping):
+            yield from (one for one in value.values() if isinstance(one, Pipeline))
+
+
 def _modules(extra: Path | None) -> Iterator[ModuleType]:
     for info in pkgutil.iter_modules(tidemark.pipelines.__path__):
         with _definition_errors(info.name):
@@ -67,13 +78,29 @@ def _modules(extra: Path | None) -> Iterator[ModuleType]:
         yield module
     if extra is None:
         return
+    if not extra.is_dir():
+        raise DefinitionError(
+            f"pipelines folder {extra}", ["is not there: make it, or correct or unset TIDEMARK_PIPELINES_DIR"]
+        )
+    # Modules beside the definitions are imported by their own names, as beside a script; behind everything else, so
+    # that none hides a library.
+    if (folder := str(extra.resolve())) not in sys.path:
+        sys.path.append(folder)
+    importlib.invalidate_caches()
     for path in sorted(extra.glob("*.py")):
-        spec = importlib.util.spec_from_file_location(f"tidemark_user_pipelines.{path.stem}", path)
+        name = f"tidemark_user_pipelines.{path.stem}"
+        spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:
             raise DefinitionError(str(path), ["cannot be imported"])
         module = importlib.util.module_from_spec(spec)
-        with _definition_errors(str(path)):
-            spec.loader.exec_module(module)
+        # As the import system does: dataclasses look their module up by its name.
+        sys.modules[name] = module
+        try:
+            with _definition_errors(str(path)):
+                spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
         yield module
 
 
@@ -84,3 +111,21 @@ def _definition_errors(file: str) -> Iterator[None]:
         yield
     except ValidationError as error:
         raise DefinitionError(file, [str(e["msg"]).removeprefix("Value error, ") for e in error.errors()]) from error
+    except DefinitionError:
+        raise
+    except SyntaxError as error:
+        raise DefinitionError(f"{error.filename or file}, line {error.lineno}", [f"{error.msg}"]) from error
+    except Exception as error:
+        place = _place(error, file)
+        raise DefinitionError(place, [f"{type(error).__name__}: {' '.join(str(error).split())}"]) from error
+
+
+def _place(error: Exception, file: str) -> str:
+    """File and line of the newest frame in the folder of a definition: not in a library that it calls."""
+    folder = str(Path(file).resolve().parent)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(file).suffix and str(Path(frame.filename).resolve().parent) == folder
+    ]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else file

@@ -197,3 +197,25 @@ def test_a_decimal_keeps_its_precision_and_scale_in_arrow(precision_and_scale: t
     precision, scale = precision_and_scale
     column = parse_ddl(f"n DECIMAL({precision}, {scale})")["n"]
     assert (column.arrow.precision, column.arrow.scale, column.scale) == (precision, scale, scale)
+
+
+@pytest.mark.parametrize(
+    ("ddl", "message"),
+    [
+        ("id STRING NOT NULL", r"'id' says NOT NULL, which .* goes into required="),
+        ("n INT DEFAULT 3", "'n' says DEFAULT 3"),
+        ("t TIME", "'t' has type TIME; known are STRING"),
+        ("t DATETIME", "'t' has type DATETIME; known are STRING"),
+        ("id STRING, PRIMARY KEY (id)", r"says PRIMARY KEY \(id\), which it cannot hold to"),
+    ],
+)
+def test_what_a_schema_cannot_hold_to_is_refused(ddl: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_ddl(ddl)
+
+
+def test_a_comment_on_a_column_is_for_people() -> None:
+    assert [column.type.sql for column in parse_ddl("id STRING COMMENT 'of the till', at TIMESTAMP")] == [
+        "STRING",
+        "TIMESTAMP",
+    ]

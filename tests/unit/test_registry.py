@@ -77,3 +77,54 @@ def test_a_slide_that_does_not_divide_evenly_is_a_definition_error_that_names_th
     monkeypatch.setenv("TIDEMARK_PIPELINES_DIR", str(tmp_path))
     with pytest.raises(DefinitionError, match=r"uneven\.py: .*must divide the length evenly"):
         load_pipelines()
+
+
+TOGETHER = """
+from __future__ import annotations
+from dataclasses import dataclass
+
+from tidemark.definition import KinesisStream, Pipeline
+from {helper} import KEY
+
+@dataclass(frozen=True)
+class Region:
+    name: str
+
+pipelines = [
+    Pipeline(name=f"taxis_{{region.name}}", source=KinesisStream(f"taxis-{{region.name}}"), key=KEY,
+             schema="id STRING, at TIMESTAMP", event_time="at", rollups=[], suite="expectations/taxis.json")
+    for region in (Region("north"), Region("south"))
+]
+"""
+
+
+def test_a_list_of_pipelines_with_dataclasses_and_a_module_beside_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "shared_taxi_parts.py").write_text("KEY = ['id']\n")
+    (tmp_path / "taxis.py").write_text(TOGETHER.format(helper="shared_taxi_parts"))
+    monkeypatch.setenv("TIDEMARK_PIPELINES_DIR", str(tmp_path))
+    assert {"taxis_north", "taxis_south"} <= set(load_pipelines())
+
+
+def test_a_folder_of_pipelines_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TIDEMARK_PIPELINES_DIR", str(tmp_path / "absent"))
+    with pytest.raises(DefinitionError, match=r"pipelines folder .*absent: is not there: .*TIDEMARK_PIPELINES_DIR"):
+        load_pipelines()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\nx = (\n", r"broken\.py, line 2: .*never closed"),
+        ("x = 1\n\ny = x / 0\n", r"broken\.py, line 3: ZeroDivisionError: division by zero"),
+        ("import no_such_module_anywhere\n", r"broken\.py, line 1: ModuleNotFoundError: No module named"),
+    ],
+)
+def test_a_broken_file_is_told_with_its_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "broken.py").write_text(text)
+    monkeypatch.setenv("TIDEMARK_PIPELINES_DIR", str(tmp_path))
+    with pytest.raises(DefinitionError, match=message):
+        load_pipelines()

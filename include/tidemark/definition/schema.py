@@ -20,6 +20,9 @@ _SIMPLE: dict[str, pa.DataType] = {
     "TIMESTAMP": pa.timestamp("us", tz="UTC"),
     "BINARY": pa.binary(),
 }
+_KNOWN = f"known are {', '.join(_SIMPLE)} and DECIMAL(p,s)"
+_NO_TYPES_OF_SPARK = (exp.DataType.Type.TIME, exp.DataType.Type.DATETIME)
+"""What sqlglot would write as a TIMESTAMP, though a time of day is none."""
 _DIGITS_OF_INTEGERS = {"BIGINT": 19, "INT": 10, "SMALLINT": 5}
 INTEGERS = frozenset(_DIGITS_OF_INTEGERS)
 FLOATS = frozenset({"DOUBLE", "FLOAT"})
@@ -101,11 +104,26 @@ def parse_ddl(ddl: str, event_time: str = "") -> EventSchema:
         create = sqlglot.parse_one(f"CREATE TABLE events ({ddl})", read="spark")
     except SqlglotError as error:
         raise ValueError(f"the schema is not a DDL column list like 'id STRING, n BIGINT': {ddl!r}") from error
+    if others := [one for one in create.this.expressions if not isinstance(one, exp.ColumnDef)]:
+        stated = ", ".join(one.sql(dialect="spark") for one in others)
+        raise ValueError(
+            f"the schema says {stated}, which it cannot hold to: name columns only; the key goes into key="
+        )
     columns: list[Column] = []
     for definition in create.find_all(exp.ColumnDef):
         kind = definition.args.get("kind")
         if kind is None:
             raise ValueError(f"column {definition.name!r} has no type")
+        if constraints := [
+            one for one in definition.constraints if not isinstance(one.kind, exp.CommentColumnConstraint)
+        ]:
+            stated = ", ".join(constraint.sql(dialect="spark") for constraint in constraints)
+            raise ValueError(
+                f"column {definition.name!r} says {stated}, which the schema cannot hold to: write name and type only; "
+                "what must not be null goes into required= or into the suite"
+            )
+        if kind.this in _NO_TYPES_OF_SPARK:
+            raise ValueError(f"column {definition.name!r} has type {kind.this.value}; {_KNOWN}")
         columns.append(Column(definition.name, _column_type(definition.name, kind.sql(dialect="spark").upper())))
     if not columns:
         raise ValueError(f"the schema names no column: {ddl!r}")
@@ -123,7 +141,7 @@ def _column_type(name: str, sql: str) -> ColumnType:
     if sql.startswith("DECIMAL(") and "," not in sql:
         sql = sql[:-1] + ",0)"
     if sql not in _SIMPLE and not sql.startswith("DECIMAL("):
-        raise ValueError(f"column {name!r} has type {sql}; known are {', '.join(_SIMPLE)} and DECIMAL(p,s)")
+        raise ValueError(f"column {name!r} has type {sql}; {_KNOWN}")
     column = ColumnType(sql)
     if (column.is_decimal and not 0 <= column.scale <= column.digits[0] <= 38) or sql.startswith("DECIMAL(0"):
         raise ValueError(f"column {name!r} has type {sql}; a DECIMAL(p,s) has 1 <= p <= 38 digits, 0 <= s <= p of them")
