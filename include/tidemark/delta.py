@@ -13,9 +13,10 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from tidemark.durability import sync_commits
 from tidemark.errors import TableError
 from tidemark.settings import Settings
 from tidemark.tables import INGEST_APP, SEALED_APP, SEGMENT_APP, TIMESTAMP, Table, Tables
@@ -61,8 +62,11 @@ def create_tables(tables: Tables, settings: Settings) -> None:
         )
     for table, snapshot in existing:
         if gained := _gained(table, snapshot):
-            snapshot.alter.add_columns(gained)
-            snapshot.alter.set_table_properties({EVOLVED: "true"}, raise_if_not_exists=False)
+            # In this order: a process that dies between the two leaves readers that look for columns by name, which is
+            # right for any table, and the next start adds the columns.
+            if EVOLVED not in snapshot.metadata().configuration:
+                snapshot.alter.set_table_properties({EVOLVED: "true"}, raise_if_not_exists=False)
+            _add_columns(table, gained, settings)
         wanted = _indexed(table)
         if not wanted.items() <= snapshot.metadata().configuration.items():
             snapshot.alter.set_table_properties(wanted)
@@ -77,6 +81,15 @@ def create_tables(tables: Tables, settings: Settings) -> None:
             configuration={**_CONFIGURATION, **_indexed(table)},
             storage_options=settings.storage_options or None,
         )
+
+
+@retry_conflicts
+def _add_columns(table: Table, gained: list[Field], settings: Settings) -> None:
+    """Add the columns that another process has not added meanwhile; streams may append beside it."""
+    snapshot = open_table(table, settings)
+    held = _fields(snapshot.schema())
+    if lacking := [field for field in gained if field.name not in held]:
+        snapshot.alter.add_columns(lacking)
 
 
 def _exists(table: Table, settings: Settings) -> bool:
@@ -126,14 +139,39 @@ def open_table(table: Table, settings: Settings) -> DeltaTable:
     """The newest snapshot of a table.
 
     Raises:
-        TableError: there is no such table yet; the message says what makes it.
+        TableError: there is no such table yet, its log cannot be read, or it has deletion vectors; the message says
+            what to do.
     """
+    return open_uri(table.uri, settings.storage_options)
+
+
+def open_uri(uri: str, storage_options: Mapping[str, str], version: int | None = None) -> DeltaTable:
+    """A snapshot of the table at a place, the newest one unless stated; raises TableError as ``open_table`` does."""
     try:
-        return DeltaTable(table.uri, storage_options=settings.storage_options or None)
+        snapshot = DeltaTable(uri, version=version, storage_options=dict(storage_options) or None)
     except TableNotFoundError as error:
+        raise TableError(f"there is no table at {uri}: run `tidemark init` or start the pipeline's streams") from error
+    except (DeltaError, ValueError) as error:
         raise TableError(
-            f"there is no table at {table.uri}: run `tidemark init` or start the pipeline's streams"
+            f"the log of the table at {uri} cannot be read: {' '.join(str(error).split())[:300]}. If the error is "
+            "about a checkpoint (*.checkpoint.parquet), and the commits from version 0 or from an earlier checkpoint "
+            "on are there: remove the damaged checkpoint and _last_checkpoint from _delta_log, which loses "
+            "nothing, as the commits hold it all. Otherwise restore the folder _delta_log from a backup"
         ) from error
+    refuse_deletion_vectors(snapshot)
+    return snapshot
+
+
+def refuse_deletion_vectors(snapshot: DeltaTable) -> None:
+    """Raise TableError for a table with deletion vectors: who reads its files would show rows that were deleted."""
+    if "deletionVectors" in (snapshot.protocol().reader_features or ()):
+        uri = snapshot.table_uri
+        raise TableError(
+            f"the table at {uri} has deletion vectors, which were enabled outside of Tidemark: rows that somebody "
+            "deleted would be shown. Take them out in Spark: ALTER TABLE delta.`<place>` SET TBLPROPERTIES "
+            "('delta.enableDeletionVectors' = 'false'); REORG TABLE delta.`<place>` APPLY (PURGE); "
+            "ALTER TABLE delta.`<place>` DROP FEATURE deletionVectors"
+        )
 
 
 _BOUNDS = ("min.", "max.")
@@ -209,6 +247,7 @@ def mark(snapshot: DeltaTable, versions: Mapping[str, int]) -> None:
 class OnceWriter:
     """Appends to one table so that each position is committed at most once, by one writer at a time.
 
+    On a local disk an append is durable when it returns, and so is every commit that it follows (``sync_commits``).
     The snapshot is kept between appends, because to open a table costs more than to commit to it.
     """
 
@@ -218,14 +257,15 @@ class OnceWriter:
         self.table = table
         self.app_id: str = table.app_id
         self._snapshot = open_table(table, settings)
-        # Columns that the definition has lost: delta-rs adds their nulls only if it is told to.
-        lost = set(_fields(self._snapshot.schema())) - set(table.schema.names)
-        self._schema_mode: Literal["merge"] | None = "merge" if lost else None
 
     def position(self) -> int:
         """The highest position that the newest snapshot contains."""
+        return self.position_of(self.app_id)
+
+    def position_of(self, app_id: str) -> int:
+        """The version that the newest snapshot states for an application, or ``NOTHING``."""
         self._snapshot.update_incremental()
-        return position(self._snapshot, self.app_id)
+        return position(self._snapshot, app_id)
 
     def append(self, rows: pa.Table, new_position: int) -> bool:
         """Append rows and move the position to ``new_position`` in one commit; False if it was there already."""
@@ -240,16 +280,25 @@ class OnceWriter:
         False, and nothing is written, where ``app_id`` has come to ``version`` already.
         """
         self._snapshot.update_incremental()
+        refuse_deletion_vectors(self._snapshot)
         if position(self._snapshot, app_id) >= version:
             return False
         rows, versions = stamp(self._snapshot)
+        # Columns that the definition has lost, or that a newer one has added while this process runs: delta-rs adds
+        # their nulls only if it is told to.
+        others = set(_fields(self._snapshot.schema())) - set(self.table.schema.names)
+        schema_mode: Literal["merge"] | None = "merge" if others else None
+        before = self._snapshot.version()
         write_deltalake(
             self._snapshot,
             rows.select(self.table.schema.names).cast(self.table.schema),
             mode="append",
-            schema_mode=self._schema_mode,
+            schema_mode=schema_mode,
             commit_properties=transactions(versions),
         )
+        # The caller acknowledges the position to somebody who forgets what lies before it.
+        self._snapshot.update_incremental()
+        sync_commits(self._snapshot, self.table.uri, before)
         return True
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from tidemark.delta import create_tables
-from tidemark.generations import refuse_incompatible
+from tidemark.durability import refuse_damaged
+from tidemark.generations import deduplication_id, refuse_incompatible
 from tidemark.health import health
 from tidemark.quality import load_suite
 from tidemark.registry import get_pipeline
@@ -15,7 +16,13 @@ from tidemark.tables import tables_of
 from tidemark_spark.job import PipelineOption, result, run_job
 from tidemark_spark.progress import ProgressLog
 from tidemark_spark.session import session
-from tidemark_spark.streams import ensure_local_folder, run_to_end, start_ingest, start_refine
+from tidemark_spark.streams import (
+    checkpoint_location,
+    ensure_local_folder,
+    run_to_end,
+    start_ingest,
+    start_refine,
+)
 from tidemark_spark.supervise import Supervisor
 
 log = logging.getLogger("tidemark.stream")
@@ -30,11 +37,20 @@ def main(
     """Run the ingest and the refine stream of a pipeline in one driver."""
     settings, definition = get_settings(), get_pipeline(pipeline)
     suite = load_suite(definition, settings)
-    refuse_incompatible(definition, suite, settings)
-    create_tables(tables_of(definition, settings), settings)
     ensure_local_folder(settings.state_uri)
     chosen = [stream for stream, wanted in (("ingest", ingest), ("refine", refine)) if wanted]
+    # Before the tables change: the streams of the definition before this one may still run on them.
     supervisor = Supervisor(pipeline, chosen, settings)
+    refuse_damaged(
+        tables_of(definition, settings),
+        [
+            checkpoint_location(definition, "ingest", settings),
+            f"{checkpoint_location(definition, 'refine', settings)}/{deduplication_id(definition)}",
+        ],
+        settings,
+    )
+    refuse_incompatible(definition, suite, settings)
+    create_tables(tables_of(definition, settings), settings)
     spark = session(f"{pipeline}.stream")
     progress = ProgressLog()
     spark.streams.addListener(progress)

@@ -5,6 +5,7 @@ with a lost checkpoint. A commit carries, beside the positions, the batch id und
 tells a replay from a new batch.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
@@ -15,7 +16,8 @@ from pyspark.sql import DataFrame
 
 from tidemark.columns import BATCH_BYTES
 from tidemark.definition import Pipeline
-from tidemark.delta import NOTHING, OnceWriter, position
+from tidemark.delta import NOTHING, OnceWriter, files_of, position
+from tidemark.errors import TableError
 from tidemark.settings import Settings
 from tidemark.tables import INGEST_APP, KINESIS_COLUMNS, SEALED_APP, SEGMENT_APP, tables_of
 from tidemark_spark.progress import Steps, say
@@ -38,11 +40,13 @@ class BronzeSink:
         self, pipeline: Pipeline, settings: Settings, checkpoint_id: Callable[[], str], clock: Clock = utc_now
     ) -> None:
         self._pipeline = pipeline
+        self._settings = settings
         self._writer = OnceWriter(tables_of(pipeline, settings).bronze, settings)
         self._checkpoint_id = checkpoint_id
         self._clock = clock
         self._segment = NOTHING
         self._segment_opened = clock()
+        self._last_batch = NOTHING
         self._last_time = clock()
 
     def __call__(self, batch: DataFrame, batch_id: int) -> None:
@@ -55,8 +59,14 @@ class BronzeSink:
             say("ingested", batch=batch_id, records=records.num_rows, ms=steps.ms)
 
     def write(self, records: pa.Table, batch_id: int) -> bool:
-        """Commit one micro-batch; False where it was committed before."""
+        """Commit one micro-batch; False where it was committed before.
+
+        Raises:
+            TableError: the batch id was committed, but with other records, or later ones were too: the checkpoint is
+                older than bronze. Nothing was written; the message says what to do.
+        """
         replay_app = f"{INGEST_APP}/{self._checkpoint_id()}"
+        records_app = f"{replay_app}/records"
         # Within a batch the log's order is shard by shard; sequence numbers of a shard sort by length, then as text.
         ordered = records.append_column("_length", pc.utf8_length(records["sequence_number"])).sort_by(
             [(name, "ascending") for name in ("shard_id", "_length", "sequence_number", "sub_sequence_number")]
@@ -64,11 +74,32 @@ class BronzeSink:
 
         def stamp(snapshot: DeltaTable) -> tuple[pa.Table, Mapping[str, int]]:
             rows, versions = self._stamped(ordered, snapshot)
-            return rows, {**versions, replay_app: batch_id}
+            return rows, {**versions, replay_app: batch_id, records_app: digest}
 
-        return self._writer.append_stamped(stamp, replay_app, batch_id)
+        digest = _digest(ordered)
+        if self._writer.append_stamped(stamp, replay_app, batch_id):
+            return True
+        self._refuse_older_checkpoint(batch_id, replay_app, records_app, digest)
+        return False
+
+    def _refuse_older_checkpoint(self, batch_id: int, replay_app: str, records_app: str, digest: int) -> None:
+        """Spark replays the newest batch only, and the ledger gives it the same records: all else is no replay."""
+        held, known = self._writer.position_of(replay_app), self._writer.position_of(records_app)
+        if held == batch_id and known in (digest, NOTHING):  # bronze of before digests were kept has none
+            return
+        raise TableError(
+            f"micro-batch {batch_id} of {self._pipeline.name}.ingest is not the one that bronze holds under this "
+            f"number (its newest is {held}): the checkpoint was restored to an older state than bronze. Remove the "
+            f"folder {self._settings.state_uri.rstrip('/')}/{self._pipeline.name}/ingest and start again: the stream "
+            "goes on after each shard's last record in bronze, and takes each record once"
+        )
 
     def _stamped(self, records: pa.Table, snapshot: DeltaTable) -> tuple[pa.Table, Mapping[str, int]]:
+        ingest_batch = position(snapshot, INGEST_APP) + 1
+        if ingest_batch - 1 != self._last_batch:
+            # Another process wrote the newest batch, maybe on a host whose clock is ahead of this one's.
+            newest_time = pc.max(files_of(snapshot)["max.ingest_time"]).as_py()
+            self._last_time = max(self._last_time, newest_time or self._last_time)
         # ingest_time never goes back: refine's deduplication watermark runs on it.
         now = self._last_time = max(self._last_time, self._clock())
         sealed, newest = position(snapshot, SEALED_APP), position(snapshot, SEGMENT_APP)
@@ -77,7 +108,6 @@ class BronzeSink:
         segment = sealed + 1
         if segment != self._segment:
             self._segment, self._segment_opened = segment, now
-        ingest_batch = position(snapshot, INGEST_APP) + 1
         rows = records.num_rows
         constants = {
             "ingest_batch": pa.array([ingest_batch] * rows, pa.int64()),
@@ -88,5 +118,15 @@ class BronzeSink:
         }
         for name, values in constants.items():
             records = records.append_column(name, values)
+        self._last_batch = ingest_batch
         versions = {INGEST_APP: ingest_batch, SEGMENT_APP: segment}
         return records, versions if sealed == NOTHING else {**versions, SEALED_APP: sealed}
+
+
+def _digest(records: pa.Table) -> int:
+    """What tells the records of a micro-batch from another one's: of how many there are, and where each came from."""
+    digest = hashlib.sha256(str(records.num_rows).encode())
+    for name in ("stream", "shard_id", "sequence_number", "sub_sequence_number"):
+        for value in records[name].to_pylist():
+            digest.update(f"{value};".encode())
+    return int.from_bytes(digest.digest()[:7])

@@ -11,7 +11,7 @@ from deltalake import DeltaTable
 from pyspark.sql.datasource import DataSourceStreamReader, InputPartition
 
 from tidemark.columns import BATCH_BYTES
-from tidemark.delta import files_of, position
+from tidemark.delta import files_of, open_uri, position
 from tidemark.documents import Splitter
 from tidemark.tables import BRONZE_SCHEMA, INGEST_APP
 
@@ -67,7 +67,7 @@ class BronzeLogReader(DataSourceStreamReader):
         return [_Range(start["ingest_batch"], end["ingest_batch"], self._snapshot().version())]
 
     def read(self, partition: Any) -> Iterator[pa.RecordBatch]:
-        table = DeltaTable(self._uri, version=partition.version, storage_options=self._storage_options or None)
+        table = open_uri(self._uri, self._storage_options, partition.version)
         batch = ds.field("ingest_batch")
         inside = (batch > partition.after) & (batch <= partition.through)
         rows = table.to_pyarrow_dataset().to_table(columns=_SCHEMA.names, filter=inside)
@@ -87,7 +87,7 @@ class BronzeLogReader(DataSourceStreamReader):
 
     def _snapshot(self) -> DeltaTable:
         if self._table is None:
-            self._table = DeltaTable(self._uri, storage_options=self._storage_options or None)
+            self._table = open_uri(self._uri, self._storage_options)
         else:
             self._table.update_incremental()
         return self._table

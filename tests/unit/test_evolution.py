@@ -1,22 +1,27 @@
 """What a changed definition does to tables that there are: what fits is added, what does not is refused beforehand."""
 
+import shutil
+from datetime import date
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 from sample_pipeline import make_pipeline, make_rollup
 
-from tidemark.definition import Count, Max, Min, Sum, Window
+from tidemark.definition import Count, Max, Min, Pipeline, Sum, Window
 from tidemark.delta import OnceWriter, create_tables, open_table
 from tidemark.errors import DefinitionError, TableError
 from tidemark.generations import begin_generation, current_generation, refuse_incompatible
 from tidemark.quality.suite import RowRule, Suite
+from tidemark.serving.scan import create_view
 from tidemark.settings import Settings
 from tidemark.tables import tables_of
 
 NO_RULES = Suite("shops", {}, (), ())
 BEFORE = make_pipeline()
 SCHEMA = BEFORE.schema
+DAY = date(2026, 1, 1)
 
 
 @pytest.fixture
@@ -87,3 +92,52 @@ def test_every_change_that_is_taken_is_a_generation_and_batch_waits_for_the_stre
     more = make_pipeline(rollups=[*BEFORE.rollups, make_rollup(name="least", measures={"least": Min("amount")})])
     create_tables(tables_of(more, settings), settings)
     assert begin_generation(more, NO_RULES, settings).number == 3
+
+
+def test_a_crash_between_any_two_commits_leaves_tables_that_are_read_and_then_finished(
+    settings: Settings, tmp_path: Path
+) -> None:
+    rollup = make_rollup(measures={"visits": Count(), "heaviest": Max("weight")})
+    after = make_pipeline(schema=SCHEMA + ", colour STRING", rollups=[rollup])
+    append(BEFORE, settings, 0)
+    made = set(commits(settings))
+    create_tables(tables_of(after, settings), settings)
+    evolving = sorted(set(commits(settings)) - made, key=lambda path: path.stat().st_mtime_ns)
+    assert len(evolving) >= 6, "silver, speed and batch: the property, then the columns"
+    for kept in range(len(evolving) + 1):
+        lake = tmp_path / f"cut{kept}"
+        shutil.copytree(settings.lake_uri, lake)
+        for path in evolving[kept:]:
+            (lake / path.relative_to(settings.lake_uri)).unlink()
+        cut = settings.model_copy(update={"lake_uri": str(lake)})
+        assert ids(cut) == ["0"]
+        create_tables(tables_of(after, cut), cut)
+        append(after, cut, 1)
+        assert ids(cut) == ["0", "1"], f"after {kept} of {len(evolving)} commits"
+
+
+def test_a_stream_goes_on_with_its_definition_when_a_newer_one_changes_its_tables(settings: Settings) -> None:
+    silver = tables_of(BEFORE, settings).silver
+    running = OnceWriter(silver, settings)
+    for position in range(2):
+        row = {"id": str(position), "ingest_batch": position, "segment": 0, "event_date": DAY}
+        assert running.append(pa.Table.from_pylist([row], schema=silver.schema), position)
+        create_tables(tables_of(make_pipeline(schema=SCHEMA + ", colour STRING"), settings), settings)
+    assert ids(settings) == ["0", "1"]
+
+
+def append(pipeline: Pipeline, settings: Settings, position: int) -> None:
+    silver = tables_of(pipeline, settings).silver
+    row = {"id": str(position), "ingest_batch": position, "segment": 0, "event_date": DAY}
+    assert OnceWriter(silver, settings).append(pa.Table.from_pylist([row], schema=silver.schema), position)
+
+
+def ids(settings: Settings) -> list[str]:
+    silver = open_table(tables_of(BEFORE, settings).silver, settings)
+    connection = duckdb.connect()
+    create_view(connection, "silver", silver)
+    return sorted(connection.execute("SELECT * FROM silver").fetchdf()["id"])
+
+
+def commits(settings: Settings) -> list[Path]:
+    return list(Path(settings.lake_uri).rglob("_delta_log/*.json"))

@@ -1,0 +1,97 @@
+"""The log never goes back: over clocks that differ, checkpoints that are restored, and power cuts at any write."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+import pytest
+from layers import kinesis_records, make_tables, read
+
+from tidemark.durability import refuse_damaged
+from tidemark.errors import TableError
+from tidemark.pipelines.clickstream import clickstream
+from tidemark.settings import Settings
+from tidemark.tables import tables_of
+from tidemark_spark.bronze import BronzeSink
+from tidemark_spark.streams import resume_position
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def lake(settings: Settings) -> Settings:
+    make_tables(clickstream, settings)
+    return settings
+
+
+def sink(settings: Settings, at: datetime = NOON, checkpoint: str = "query") -> BronzeSink:
+    return BronzeSink(clickstream, settings, lambda: checkpoint, clock=lambda: at)
+
+
+def some(start: int, count: int = 2) -> pa.Table:
+    return kinesis_records([{"event_id": str(start + n)} for n in range(count)], start=start)
+
+
+def bronze(settings: Settings) -> pa.Table:
+    return read(tables_of(clickstream, settings).bronze, settings).sort_by("ingest_batch")
+
+
+def test_ingest_time_never_goes_back_over_hosts_whose_clocks_differ(lake: Settings) -> None:
+    hours = [0, -3, -1, 2, -5]
+    for number, hour in enumerate(hours):
+        assert sink(lake, NOON + timedelta(hours=hour)).write(some(number * 2), number)
+    beside = sink(lake, NOON - timedelta(hours=9), "beside")
+    assert beside.write(some(10), 0)
+    assert sink(lake, NOON + timedelta(hours=4)).write(some(12), len(hours))
+    assert beside.write(some(14), 1)
+    times = bronze(lake)["ingest_time"].to_pylist()
+    assert all(earlier <= later for earlier, later in pairwise(times))
+    assert times[-1] == NOON + timedelta(hours=4)
+
+
+def test_a_replay_is_written_once(lake: Settings) -> None:
+    first = sink(lake)
+    assert first.write(some(0), 0)
+    assert not first.write(some(0), 0)
+    assert not sink(lake).write(some(0), 0)
+    assert bronze(lake).num_rows == 2
+
+
+@pytest.mark.parametrize(("batch_id", "start"), [(2, 6), (1, 2), (1, 6), (0, 0)])
+def test_a_checkpoint_that_is_older_than_bronze_is_told_with_what_to_do(
+    lake: Settings, batch_id: int, start: int
+) -> None:
+    for number in range(3):
+        assert sink(lake).write(some(number * 2), number)
+    with pytest.raises(
+        TableError, match=r"restored to an older state than bronze. Remove the folder .*/clickstream/in"
+    ):
+        sink(lake).write(some(start), batch_id)
+    # What it says to do.
+    told = orjson.loads(resume_position(clickstream, lake))
+    last = max(int(number) for number in told.values()) - 10**55
+    assert sink(lake, checkpoint="new").write(some(last + 1, 4), 0)
+    assert sorted(bronze(lake)["sequence_number"].to_pylist()) == [str(10**55 + n) for n in range(10)]
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+@pytest.mark.parametrize("what", ["commit", "data"])
+def test_no_record_is_lost_where_a_power_cut_tears_the_newest_write(lake: Settings, what: str, kept: float) -> None:
+    for number in range(3):
+        assert sink(lake).write(some(number * 2), number)
+    tables, root = tables_of(clickstream, lake), Path(tables_of(clickstream, lake).bronze.uri)
+    commit = max((root / "_delta_log").glob("*.json"))
+    [path] = [a["add"]["path"] for a in map(orjson.loads, commit.read_bytes().splitlines()) if "add" in a]
+    torn = commit if what == "commit" else root / path
+    content = torn.read_bytes()
+    torn.write_bytes(content[: int(len(content) * kept)])
+    with pytest.raises(TableError, match=f"Remove {commit.name} from .*checkpoints"):
+        refuse_damaged(tables, [], lake)
+    commit.unlink()
+    refuse_damaged(tables, [], lake)
+    last = max(int(number) for number in orjson.loads(resume_position(clickstream, lake)).values()) - 10**55
+    assert last == 3
+    assert sink(lake, checkpoint="new").write(some(last + 1, 6), 0)
+    assert sorted(bronze(lake)["sequence_number"].to_pylist()) == [str(10**55 + n) for n in range(10)]
