@@ -122,7 +122,7 @@ def _comparable(name: str, column: ColumnType) -> Column:
     return F.unix_micros(value) if column.sql == "TIMESTAMP" else value
 
 
-_PARSED = f"{PROBLEM} IS NULL"
+_PARSED = f"({RAW} IS NOT NULL AND {PROBLEM} IS NULL)"
 
 
 def _out_of_range(text: Column, pipeline: Pipeline) -> Column:
