@@ -89,6 +89,8 @@ def dated_otherwise(pipeline: Pipeline, settings: Settings) -> list[Interval]:
     """
     rows = open_table(tables_of(pipeline, settings).generations, settings).to_pyarrow_dataset().to_table().to_pylist()
     rows.sort(key=lambda row: row["generation"])
+    if not rows:
+        return []  # nothing says that the definition was ever another one
     now = _dating(
         {
             "parser": PARSER,

@@ -151,9 +151,9 @@ class RefineSink:
         through = pc.max(rows["ingest_batch"]).as_py()
         if through is None:
             return
+        dates, rows = rows.filter(rows["_dated"]), rows.filter(pc.invert(rows["_dated"]))
         # Before anything is written. What silver holds already was judged when it came.
         refuse_failed(rows.filter(pc.greater(rows["ingest_batch"], self._silver.position())), self._pipeline)
-        dates, rows = rows.filter(rows["_dated"]), rows.filter(pc.invert(rows["_dated"]))
         marker = pc.is_valid(rows["_records"])
         broken = pc.greater(pc.list_value_length(rows["reasons"]), 0)
         silver = rows.filter(pc.and_(pc.invert(marker), pc.invert(broken)))
