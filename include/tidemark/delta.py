@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from tidemark.data_files import partitions_of, write_by_partition
 from tidemark.durability import sync_commits
 from tidemark.errors import TableError
 from tidemark.settings import Settings
@@ -174,6 +176,8 @@ def refuse_deletion_vectors(snapshot: DeltaTable) -> None:
         )
 
 
+_MANY_PARTITIONS = 200
+"""Partitions of an append beyond which its files are written one by one, as delta-rs would hold all of them open."""
 _BOUNDS = ("min.", "max.")
 _FIRST_AND_LAST = {
     pa.date32(): (pa.scalar(date.min), pa.scalar(date.max)),
@@ -289,13 +293,26 @@ class OnceWriter:
         others = set(_fields(self._snapshot.schema())) - set(self.table.schema.names)
         schema_mode: Literal["merge"] | None = "merge" if others else None
         before = self._snapshot.version()
-        write_deltalake(
-            self._snapshot,
-            rows.select(self.table.schema.names).cast(self.table.schema),
-            mode="append",
-            schema_mode=schema_mode,
-            commit_properties=transactions(versions),
-        )
+        rows = rows.select(self.table.schema.names).cast(self.table.schema)
+        if partitions_of(rows, self.table) > _MANY_PARTITIONS:
+            adds: list[AddAction | RemoveAction] = [
+                file.add() for file in write_by_partition(self._snapshot, self.table, rows)
+            ]
+            self._snapshot.create_write_transaction(
+                adds,
+                "append",
+                self._snapshot.schema(),
+                list(self.table.partition_by),
+                commit_properties=transactions(versions),
+            )
+        else:
+            write_deltalake(
+                self._snapshot,
+                rows,
+                mode="append",
+                schema_mode=schema_mode,
+                commit_properties=transactions(versions),
+            )
         # The caller acknowledges the position to somebody who forgets what lies before it.
         self._snapshot.update_incremental()
         sync_commits(self._snapshot, self.table.uri, before)

@@ -6,11 +6,8 @@ another one is tried again from the newest snapshot, where that is right: the fi
 costs one commit. What was staged and never published is removed by VACUUM, as it belongs to no version.
 """
 
-import json
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -20,6 +17,7 @@ from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction
 
+from tidemark.data_files import StagedFile, now_ms, statistics_of
 from tidemark.delta import NOTHING, files_of, is_dated, mark, open_table, position, retry_conflicts, transactions
 from tidemark.errors import CoverageError, DefinitionChangedError, TableError
 from tidemark.settings import Settings
@@ -63,21 +61,6 @@ def days_between(start: date, end: date) -> list[date]:
     return [start + timedelta(days=n) for n in range((end - start).days)]
 
 
-@dataclass(frozen=True)
-class StagedFile:
-    """One Parquet file that was written and belongs to no version yet; ``path`` is relative to the table."""
-
-    path: str
-    size: int
-    rows: int
-    partition: Mapping[str, str]
-    stats: str
-
-    def add(self) -> AddAction:
-        """The action that makes it part of the table."""
-        return AddAction(self.path, self.size, dict(self.partition), _now_ms(), True, self.stats)
-
-
 def staged_files(table: Table, folder: str, settings: Settings) -> list[StagedFile]:
     """The files that a job wrote to ``folder`` (relative to the table), with the statistics of their footers.
 
@@ -100,7 +83,7 @@ def staged_files(table: Table, folder: str, settings: Settings) -> list[StagedFi
             footer = pq.read_metadata(handle)
         if footer.num_rows:
             partition = dict(part.split("=", 1) for part in info.path.split("/") if "=" in part)
-            staged.append(StagedFile(info.path, info.size, footer.num_rows, partition, _stats(footer)))
+            staged.append(StagedFile(info.path, info.size, footer.num_rows, partition, statistics_of(footer)))
     return staged
 
 
@@ -298,61 +281,8 @@ def _commit(
 def _remove(table: Table, file: Mapping[str, Any]) -> RemoveAction:
     told = dict(part.split("=", 1) for part in unquote(file["path"]).split("/") if "=" in part)
     partition = {name: _partition_text(file[f"partition.{name}"]) or told.get(name) for name in table.partition_by}
-    return RemoveAction(file["path"], True, _now_ms(), file["size_bytes"], partition)
+    return RemoveAction(file["path"], True, now_ms(), file["size_bytes"], partition)
 
 
 def _partition_text(value: object) -> str | None:
     return None if value is None else value.isoformat() if isinstance(value, date) else str(value)
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
-
-
-def _stats(footer: pq.FileMetaData) -> str:
-    """Delta's statistics of one file, as the protocol writes them; bounds of numbers, dates and times only."""
-    low: dict[str, Any] = {}
-    high: dict[str, Any] = {}
-    nulls: dict[str, int] = {}
-    unknown = set()
-    for group in (footer.row_group(n) for n in range(footer.num_row_groups)):
-        for column in (group.column(n) for n in range(group.num_columns)):
-            name, statistics = column.path_in_schema, column.statistics
-            if "." in name or statistics is None or not statistics.has_null_count:
-                unknown.add(name)
-                continue
-            nulls[name] = nulls.get(name, 0) + statistics.null_count
-            if statistics.null_count == group.num_rows:
-                continue
-            bounds = _bounds(statistics)
-            if bounds is None:
-                unknown.add(name)
-                continue
-            low[name] = min(low.get(name, bounds[0]), bounds[0])
-            high[name] = max(high.get(name, bounds[1]), bounds[1])
-    for name in unknown:
-        low.pop(name, None)
-        high.pop(name, None)
-    texts = {"minValues": _texts(low), "maxValues": _texts(high)}
-    return json.dumps({"numRecords": footer.num_rows, **texts, "nullCount": nulls})
-
-
-def _bounds(statistics: pq.Statistics) -> tuple[Any, Any] | None:
-    """The lowest and the highest value, where both are of a type whose text is exact, and Python can hold them."""
-    try:
-        low, high = (statistics.min, statistics.max) if statistics.has_min_max else (None, None)
-    except (OverflowError, ValueError):  # a date of which a table says that it is beyond the years 1 to 9999
-        return None
-    return (low, high) if isinstance(low, int | datetime | date) else None
-
-
-def _texts(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        # Not %Y, which gives a year below 1000 fewer than four digits.
-        name: f"{value.date().isoformat()}T{value:%H:%M:%S.%f}Z"
-        if isinstance(value, datetime)
-        else value.isoformat()
-        if isinstance(value, date)
-        else value
-        for name, value in values.items()
-    }

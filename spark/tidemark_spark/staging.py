@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
 
-from tidemark.publish import STAGED_FOLDER, StagedFile, discard, staged_files
+from tidemark.data_files import StagedFile
+from tidemark.publish import STAGED_FOLDER, discard, staged_files
 from tidemark.settings import Settings
 from tidemark.tables import Table
 

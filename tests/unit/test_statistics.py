@@ -1,7 +1,7 @@
 """Statistics in the log are exact for every reader, or absent: a bound that is rounded hides rows."""
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from layers import make_tables
 from sample_pipeline import make_pipeline
 
-from tidemark.delta import OnceWriter, open_table
+from tidemark.delta import OnceWriter, files_of, open_table, position
 from tidemark.publish import STAGED_FOLDER, staged_files
 from tidemark.settings import Settings
-from tidemark.tables import Table, tables_of
+from tidemark.tables import REFINE_APP, Table, tables_of
 
 WIDE = make_pipeline(
     schema="id STRING, shop STRING, amount DECIMAL(15,2), wide DECIMAL(16,2), born DATE, at TIMESTAMP", rollups=[]
@@ -84,3 +84,25 @@ def test_staged_files_state_old_years_in_four_digits_and_nothing_of_impossible_o
         assert orjson.loads(file.stats)["maxValues"]["at"] == "0999-01-01T01:02:03.000000Z"
     assert orjson.loads(old.stats)["minValues"]["born"] == "0001-01-01"
     assert "born" not in orjson.loads(odd.stats)["minValues"]
+
+
+def test_an_append_to_many_dates_is_one_commit_that_says_the_same_of_its_files(settings: Settings) -> None:
+    make_tables(WIDE, settings)
+    silver = tables_of(WIDE, settings).silver
+    days = [date(2020, 1, 1) + timedelta(days=n) for n in range(300)]
+    rows = [{**ROW, "id": f"{n}", "event_date": day, "segment": n % 2} for n in range(3) for day in days]
+    writer = OnceWriter(silver, settings)
+    assert writer.append(pa.Table.from_pylist(rows[:10], schema=silver.schema), 0)
+    assert writer.append(pa.Table.from_pylist(rows, schema=silver.schema), 1)
+    assert not writer.append(pa.Table.from_pylist(rows, schema=silver.schema), 1)
+    snapshot = open_table(silver, settings)
+    assert (snapshot.version(), position(snapshot, REFINE_APP)) == (2, 1)
+    read = snapshot.to_pyarrow_dataset().to_table().to_pylist()
+    wanted = pa.Table.from_pylist([*rows[:10], *rows], schema=silver.schema).to_pylist()
+    assert sorted(map(str, read)) == sorted(map(str, wanted))
+    few, many = stated(silver)[0], stated(silver)[-1]
+    assert few["minValues"].keys() - many["minValues"].keys() == {"id", "shop", "amount"}, "text and decimals have none"
+    assert many["minValues"]["at"] == "0999-01-01T01:02:03.000000Z"
+    files = files_of(snapshot)
+    assert files["max.ingest_batch"].to_pylist() == [0] * files.num_rows
+    assert len(set(files["partition.event_date"].to_pylist())) == 300
