@@ -100,8 +100,6 @@ def dated_otherwise(pipeline: Pipeline, settings: Settings) -> list[Interval]:
             "columns": [[column.name, column.type.sql] for column in pipeline.events],
         }
     )
-    if not rows:  # no stream has begun one: what there is was refined by the definition that runs
-        return []
     ends = [row["after_ingest_batch"] for row in rows[1:]]
     # What was refined before the first row was refined by the definition of the first row, or by none that is known.
     begins = [row["after_ingest_batch"] + 1 for row in rows]
