@@ -67,11 +67,11 @@ def create_tables(tables: Tables, settings: Settings) -> None:
             # In this order: a process that dies between the two leaves readers that look for columns by name, which is
             # right for any table, and the next start adds the columns.
             if EVOLVED not in snapshot.metadata().configuration:
-                snapshot.alter.set_table_properties({EVOLVED: "true"}, raise_if_not_exists=False)
+                _set_properties(table, {EVOLVED: "true"}, settings)
             _add_columns(table, gained, settings)
         wanted = _indexed(table)
         if not wanted.items() <= snapshot.metadata().configuration.items():
-            snapshot.alter.set_table_properties(wanted)
+            _set_properties(table, wanted, settings)
     for table in tables:
         if table.name in found:
             continue
@@ -92,6 +92,14 @@ def _add_columns(table: Table, gained: list[Field], settings: Settings) -> None:
     held = _fields(snapshot.schema())
     if lacking := [field for field in gained if field.name not in held]:
         snapshot.alter.add_columns(lacking)
+
+
+@retry_conflicts
+def _set_properties(table: Table, wanted: dict[str, str], settings: Settings) -> None:
+    """Set the properties that the table has not, or has otherwise; each alteration needs the newest snapshot."""
+    snapshot = open_table(table, settings)
+    if not wanted.items() <= snapshot.metadata().configuration.items():
+        snapshot.alter.set_table_properties(wanted, raise_if_not_exists=False)
 
 
 def _exists(table: Table, settings: Settings) -> bool:
