@@ -31,8 +31,8 @@ from tidemark.definition import (
 from tidemark.serving import serving_sql
 from tidemark.serving.view import connect
 from tidemark.tables import batch_schema, silver_schema, speed_schema
-from tidemark_spark.values import event_date
 from tidemark_spark.rollups import merge_partials, partial_aggregates, with_finished
+from tidemark_spark.values import event_date
 
 MEASURES = {
     "n": Count(),
@@ -221,7 +221,11 @@ def test_daily_windows_follow_the_clocks_of_the_pipelines_zone(spark: SparkSessi
     pipeline = pipeline_of(rollup, timezone=zone.key)
     times = [around + timedelta(minutes=30 * n) for n in range(-96, 96)]
     events = silver(spark, pipeline, times)
-    computed = events.withColumn("_again", event_date(pipeline.event_time, pipeline.timezone)).where("event_date <> _again").count()
+    computed = (
+        events.withColumn("_again", event_date(pipeline.event_time, pipeline.timezone))
+        .where("event_date <> _again")
+        .count()
+    )
     assert computed == 0, "event_date is the date in the zone"
     expected: dict[tuple[datetime, datetime], int] = {}
     for at in times:
