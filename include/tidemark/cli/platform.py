@@ -34,8 +34,11 @@ def register(app: typer.Typer) -> None:
 
 def end_on_signals() -> None:
     """Have SIGTERM, and the end of the terminal, end this process as ^C does: in order."""
+    # SIGINT, too: a shell without job control has the commands that it starts in the background ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
 
 
 def up(
