@@ -66,6 +66,7 @@ def main(
     supervisor.watch(queries)
     log.info("streams of %s are running: %s", pipeline, ", ".join(query.name for query in queries))
     run_to_end(spark, queries)
+    supervisor.close()
     # Spark tells them of the end later, when Python is gone, and prints that nobody listens.
     spark.streams.removeListener(supervisor)
     spark.streams.removeListener(progress)

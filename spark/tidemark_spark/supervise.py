@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -50,11 +50,23 @@ class Supervisor(StreamingQueryListener):
         self._locks: dict[str, FileLock] = {}
         self._writing = threading.Lock()
         """The listener's thread and the watch's write the same files."""
+        self._watches: list[threading.Thread] = []
         when_free(lambda: self._take(streams), waiting)
 
     def watch(self, queries: list[StreamingQuery]) -> None:
-        """From now on, stop the queries on request, and end the driver if they stall."""
-        threading.Thread(target=self._watch, args=(queries,), name="supervisor", daemon=True).start()
+        """From now on until they have ended, stop these queries on request, and end the driver if they stall."""
+        watch = threading.Thread(target=self._watch, args=(tuple(queries),), name="supervisor", daemon=True)
+        watch.start()
+        self._watches.append(watch)
+
+    def close(self) -> None:
+        """Wait, after the queries have ended, until a request to stop has been answered.
+
+        Whoever asked waits for its file to be removed, and that follows the end of the last query. Without this wait
+        the process could be gone in between.
+        """
+        for watch in self._watches:
+            watch.join()
 
     def onQueryStarted(self, event: QueryStartedEvent) -> None:
         self._note(event.name or "")
@@ -94,7 +106,7 @@ class Supervisor(StreamingQueryListener):
         if stream in self._locks and now - self._noted.get(stream, 0.0) >= NOTE_SECONDS:
             self._write(stream, datetime.now(UTC), facts)
 
-    def _watch(self, queries: list[StreamingQuery]) -> None:
+    def _watch(self, queries: Sequence[StreamingQuery]) -> None:
         asked: Path | None = stop_file(self._pipeline, self._settings) if self._locks else None
         limit = self._settings.stall_seconds
         while any(query.isActive for query in queries):
