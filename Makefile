@@ -5,7 +5,7 @@ STAMP := $(VENV)/.tidemark-setup
 SOURCES := include spark dags
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stack stack-test test test-fast test-newest faults faults-merge faults-demo faults-calls faults-airflow lint types format lock clean
+.PHONY: help setup demo stack stack-test test test-fast test-newest faults faults-merge faults-changes faults-demo faults-calls faults-airflow lint types format lock clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ faults: $(STAMP) ## Run many seeded fault schedules of the Kinesis source (ARGS=
 
 faults-merge: $(STAMP) ## Attack the merge by seeded schedules of kills and operations (ARGS="--minutes 30 --first-seed 0")
 	@PYTHONPATH=tests/support:tests/faults $(BIN)/python tests/faults/merge_schedules.py $(ARGS)
+
+faults-changes: $(STAMP) ## Change definitions while hostile records come, by seeded schedules (ARGS="--minutes 30 --first-seed 0")
+	@PYTHONPATH=tests/support:tests/faults $(BIN)/python tests/faults/changes_schedules.py $(ARGS)
 
 faults-demo: $(STAMP) ## Run the demo with each of its parts killed once at a seeded moment (ARGS="--count 10 --first-seed 0")
 	@PYTHONPATH=tests/support $(BIN)/python tests/faults/demo_faults.py $(ARGS)

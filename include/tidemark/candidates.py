@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from tidemark.definition import Pipeline
 from tidemark.delta import open_table
-from tidemark.generations import dated_otherwise
+from tidemark.generations import History
 from tidemark.log import DateIndex, Interval
 from tidemark.settings import Settings
 from tidemark.tables import tables_of
@@ -20,7 +20,7 @@ MAX_INTERVALS = 100
 def date_index(pipeline: Pipeline, settings: Settings) -> DateIndex:
     """The index of a pipeline's log; of what another definition dated otherwise it knows nothing."""
     refine_log = open_table(tables_of(pipeline, settings).refine_log, settings)
-    return DateIndex.of(refine_log, dated_otherwise(pipeline, settings))
+    return DateIndex.of(refine_log, History.of(pipeline, settings).dated_otherwise(pipeline, refine_log))
 
 
 def candidates(index: DateIndex, pipeline: Pipeline, start: date, end: date, through: int) -> list[Interval]:

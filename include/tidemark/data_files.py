@@ -39,7 +39,7 @@ def write_by_partition(snapshot: DeltaTable, table: Table, rows: pa.Table) -> It
 
     delta-rs keeps a writer open for each partition until the end: a quarter of a megabyte a date, whatever its rows.
     """
-    files = pa_fs.PyFileSystem(DeltaStorageHandler.from_table(snapshot._table))
+    files = file_system(snapshot)
     kept = [name for name in table.schema.names if name not in table.partition_by]
     order = [(name, "ascending") for name in table.partition_by]
     rows = rows.sort_by(order)
@@ -51,12 +51,26 @@ def write_by_partition(snapshot: DeltaTable, table: Table, rows: pa.Table) -> It
         start += group["count_all"]
         partition = {name: str(group[name]) for name in table.partition_by}
         folder = "/".join(f"{name}={value}" for name, value in partition.items())
-        path = f"{folder}/part-{uuid.uuid4()}.parquet"
-        with files.open_output_stream(path) as handle:
-            pq.write_table(part, handle)
-        with files.open_input_file(path) as handle:
-            size, footer = handle.size(), pq.read_metadata(handle)
-        yield StagedFile(path, size, footer.num_rows, partition, statistics_of(footer))
+        yield _written(files, f"{folder}/", part, partition)
+
+
+def write_file(snapshot: DeltaTable, rows: pa.Table) -> StagedFile:
+    """Write rows as one file of a table without partitions; what was written without a commit is left to VACUUM."""
+    return _written(file_system(snapshot), "", rows, {})
+
+
+def file_system(snapshot: DeltaTable) -> pa_fs.PyFileSystem:
+    """The table's folder, as Arrow sees it: paths are relative to it."""
+    return pa_fs.PyFileSystem(DeltaStorageHandler.from_table(snapshot._table))
+
+
+def _written(files: pa_fs.PyFileSystem, folder: str, rows: pa.Table, partition: dict[str, str]) -> StagedFile:
+    path = f"{folder}part-{uuid.uuid4()}.parquet"
+    with files.open_output_stream(path) as handle:
+        pq.write_table(rows, handle)
+    with files.open_input_file(path) as handle:
+        size, footer = handle.size(), pq.read_metadata(handle)
+    return StagedFile(path, size, footer.num_rows, partition, statistics_of(footer))
 
 
 def partitions_of(rows: pa.Table, table: Table) -> int:

@@ -132,13 +132,17 @@ def _gained(table: Table, snapshot: DeltaTable) -> list[Field]:
     return [Field(name, field.type, nullable=True) for name, field in wanted.items() if name not in held]
 
 
+def mismatched(table: Table, snapshot: DeltaTable) -> dict[str, tuple[str, str]]:
+    """Columns that a table has under another type than the definition: the type there, and the definition's."""
+    held, wanted = _fields(snapshot.schema()), _fields(Schema.from_arrow(table.schema))
+    types = {name: (held[name].type, field.type) for name, field in wanted.items() if name in held}
+    return {name: (str(there), str(here)) for name, (there, here) in types.items() if there != here}
+
+
 def _conflicts(table: Table, snapshot: DeltaTable) -> list[str]:
-    held = _fields(snapshot.schema())
-    wanted = _fields(Schema.from_arrow(table.schema))
     problems = [
-        f"{table.name}.{name} is {held[name].type} there, and {field.type} in the definition"
-        for name, field in wanted.items()
-        if name in held and held[name].type != field.type
+        f"{table.name}.{name} is {held} there, and {wanted} in the definition"
+        for name, (held, wanted) in mismatched(table, snapshot).items()
     ]
     if tuple(snapshot.metadata().partition_columns) != table.partition_by:
         problems.append(f"{table.name} is partitioned by {snapshot.metadata().partition_columns}")

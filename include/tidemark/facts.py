@@ -5,10 +5,11 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from tidemark.days import days_between
 from tidemark.definition import Pipeline
 from tidemark.delta import NOTHING, files_of, open_table, position
 from tidemark.errors import DisagreementError
-from tidemark.publish import coverage, days_between
+from tidemark.publish import coverage
 from tidemark.serving import pin
 from tidemark.settings import Settings
 from tidemark.tables import BATCH_APP, Table, tables_of

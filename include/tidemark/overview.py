@@ -1,16 +1,19 @@
 """Every pipeline at a glance, from the logs: how its streams do, and what a reprocess has covered of each date."""
 
 import calendar
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Literal, NamedTuple
 
 import pyarrow.compute as pc
 
+from tidemark.days import Days, in_a_row
 from tidemark.definition import Pipeline
 from tidemark.delta import NOTHING, files_of, is_dated, open_table
-from tidemark.errors import TableError
+from tidemark.errors import ExpectationError, TableError
+from tidemark.generations import plan
 from tidemark.health import Health, health
 from tidemark.publish import coverage
+from tidemark.quality import load_suite
 from tidemark.settings import Settings
 from tidemark.tables import Tables, tables_of
 
@@ -40,13 +43,6 @@ class Month(NamedTuple):
     weeks: list[list[Day | None]]
 
 
-class Gap(NamedTuple):
-    """Event dates in a row ``[start, end)`` that are late or uncovered: what a form asks for as From and To."""
-
-    start: date
-    end: date
-
-
 class Overview(NamedTuple):
     """A pipeline; without ``health`` it has no tables yet."""
 
@@ -55,8 +51,12 @@ class Overview(NamedTuple):
     problems: list[str]
     quarantined: int
     months: list[Month]
-    gaps: list[Gap]
-    """What a reprocess would bring in order, the newest first."""
+    gaps: list[Days]
+    """Dates that are late or uncovered, which a reprocess would bring in order, the newest first."""
+    changed: list[str]
+    """What the definition here has otherwise than the streams', in words."""
+    due: list[Days]
+    """Dates that hold what an older definition made of their events, the newest first."""
 
 
 def overview(pipeline: Pipeline, settings: Settings, now: datetime | None = None) -> Overview:
@@ -64,12 +64,21 @@ def overview(pipeline: Pipeline, settings: Settings, now: datetime | None = None
     try:
         found = health(pipeline, settings, now)
     except TableError:
-        return Overview(pipeline.name, None, [], 0, [], [])
+        return Overview(pipeline.name, None, [], 0, [], [], [], [])
     tables = tables_of(pipeline, settings)
     quarantine = files_of(open_table(tables.quarantine, settings))
     quarantined = int(pc.sum(quarantine["num_records"]).as_py() or 0)
     seen = days(tables, settings)
-    return Overview(pipeline.name, found, found.problems(pipeline), quarantined, months(seen), gaps(seen))
+    problems = found.problems(pipeline)
+    changed: list[str] = []
+    due: list[Days] = []
+    try:
+        asked = plan(pipeline, load_suite(pipeline, settings), settings)
+        changed = [f"{change.object} ({change.change}): {change.category}" for change in asked.changes]
+        due = newest(asked.due)
+    except ExpectationError as error:
+        problems = [*problems, str(error)]
+    return Overview(pipeline.name, found, problems, quarantined, months(seen), gaps(seen), changed, due)
 
 
 def days(tables: Tables, settings: Settings) -> dict[date, Day]:
@@ -111,13 +120,11 @@ def months(found: dict[date, Day]) -> list[Month]:
     ]
 
 
-def gaps(found: dict[date, Day]) -> list[Gap]:
-    """The newest gaps, newest first."""
-    open_ = sorted(day.date for day in found.values() if day.state in ("late", "uncovered"))
-    listed: list[Gap] = []
-    for day in open_:
-        if listed and listed[-1].end == day:
-            listed[-1] = Gap(listed[-1].start, day + timedelta(days=1))
-        else:
-            listed.append(Gap(day, day + timedelta(days=1)))
-    return listed[: -MAX_GAPS - 1 : -1]
+def gaps(found: dict[date, Day]) -> list[Days]:
+    """The newest ranges of dates that are late or uncovered, newest first."""
+    return newest(in_a_row(day.date for day in found.values() if day.state in ("late", "uncovered")))
+
+
+def newest(ranges: list[Days]) -> list[Days]:
+    """As many as are listed, newest first."""
+    return ranges[: -MAX_GAPS - 1 : -1]

@@ -7,7 +7,7 @@ costs one commit. What was staged and never published is removed by VACUUM, as i
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction
 
-from tidemark.data_files import StagedFile, now_ms, statistics_of
+from tidemark.data_files import StagedFile, file_system, now_ms, statistics_of
 from tidemark.delta import NOTHING, files_of, is_dated, mark, open_table, position, retry_conflicts, transactions
 from tidemark.errors import CoverageError, DefinitionChangedError, TableError
 from tidemark.settings import Settings
@@ -25,6 +25,10 @@ from tidemark.tables import Table
 
 COVERAGE_APP = "tidemark/coverage"
 """Transaction of tables by event date: counts the changes of what is covered or folded, so that no two meet."""
+BEGUN_APP = "tidemark/begun"
+"""Transaction of a rollup's tables: the generation at which it last came back, and was rolled up anew."""
+DATED_APP = "tidemark/dated"
+"""Transaction of refine_log: the generation whose dates its older rows state, since a reprocess of everything."""
 DEFINITION_APP = "tidemark/definition"
 """Transaction of quarantine, silver and batch tables: the generation of the definition that publishes there."""
 STAGED_FOLDER = "staged"
@@ -56,19 +60,13 @@ def clustered_app(day: date) -> str:
     return f"tidemark/clustered/{day.isoformat()}"
 
 
-def days_between(start: date, end: date) -> list[date]:
-    """The dates in ``[start, end)``."""
-    return [start + timedelta(days=n) for n in range((end - start).days)]
-
-
 def staged_files(table: Table, folder: str, settings: Settings) -> list[StagedFile]:
     """The files that a job wrote to ``folder`` (relative to the table), with the statistics of their footers.
 
     What lies in hidden folders, such as ``_temporary``, is of attempts that were not committed.
     """
     snapshot = open_table(table, settings)
-    handler = DeltaStorageHandler.from_table(snapshot._table)
-    files = pa_fs.PyFileSystem(handler)
+    files = file_system(snapshot)
     found = files.get_file_info(pa_fs.FileSelector(folder, recursive=True, allow_not_found=True))
     staged = []
     for info in found:
@@ -172,8 +170,7 @@ def _still_in_force(snapshot: DeltaTable, table: Table, generation: int) -> dict
 
 def _refuse_missing(snapshot: DeltaTable, table: Table, staged: Sequence[StagedFile]) -> None:
     """Check that what a commit adds is there: a table with a missing file cannot be read at all."""
-    files = pa_fs.PyFileSystem(DeltaStorageHandler.from_table(snapshot._table))
-    found = files.get_file_info([file.path for file in staged]) if staged else []
+    found = file_system(snapshot).get_file_info([file.path for file in staged]) if staged else []
     lost = [file.path for file, info in zip(staged, found, strict=True) if info.size != file.size]
     if lost:
         raise TableError(

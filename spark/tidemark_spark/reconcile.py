@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from tidemark.days import days_between
 from tidemark.definition import ApproxDistinct, Pipeline, Rollup
 from tidemark.definition.measures import Dialect
 from tidemark.delta import NOTHING, position
-from tidemark.publish import days_between, removed_app
+from tidemark.publish import removed_app
 from tidemark.quality import Suite
 from tidemark.serving import Snapshot, pin
 from tidemark.settings import Settings

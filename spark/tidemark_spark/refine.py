@@ -16,18 +16,16 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from tidemark.definition import Pipeline, Rollup
-from tidemark.delta import NOTHING, OnceWriter, open_table, position
+from tidemark.delta import NOTHING, OnceWriter, open_table
 from tidemark.log import first_within
-from tidemark.publish import add_files
 from tidemark.quality import Suite
 from tidemark.settings import Settings
-from tidemark.tables import QUARANTINE_SCHEMA, REFINE_APP, REFINE_LOG_SCHEMA, silver_schema, speed_schema, tables_of
+from tidemark.tables import QUARANTINE_SCHEMA, REFINE_LOG_SCHEMA, silver_schema, speed_schema, tables_of
 from tidemark_spark.actions import broken_counts, refuse_failed, warnings_by_batch
 from tidemark_spark.bronze_log import BRONZE_LOG_FORMAT, BronzeLogSource
 from tidemark_spark.parse import event_key, parse, record_key
 from tidemark_spark.progress import Steps, say
 from tidemark_spark.rollups import partial_aggregates
-from tidemark_spark.staging import stage
 
 
 def refined_rows(bronze: DataFrame, pipeline: Pipeline, suite: Suite) -> DataFrame:
@@ -79,27 +77,6 @@ def starting_position(pipeline: Pipeline, settings: Settings) -> int:
     if lowest == NOTHING:
         return NOTHING
     return first_within(open_table(tables.bronze, settings), lowest, pipeline.deduplication_horizon) - 1
-
-
-def roll_up_history(spark: SparkSession, pipeline: Pipeline, settings: Settings) -> list[str]:
-    """Give speed tables that are new the partial aggregates of all that silver holds already; the rollups' names.
-
-    So a rollup that is added to a running pipeline answers for all of the history at once, and never for a part of it.
-    """
-    tables = tables_of(pipeline, settings)
-    silver = open_table(tables.silver, settings)
-    through = position(silver, REFINE_APP)
-    done = []
-    for rollup in pipeline.rollups:
-        table = tables.speed[rollup.name]
-        if through == NOTHING or position(open_table(table, settings), REFINE_APP) != NOTHING:
-            continue
-        rows = spark.read.format("delta").option("versionAsOf", silver.version()).load(tables.silver.uri)
-        staged = stage(partial_aggregates(rows, pipeline, rollup, ["segment"]), table, settings)
-        if add_files(table, staged.files, {REFINE_APP: through}, settings):
-            say("rolled up history", rollup=rollup.name, through=through, rows=staged.rows)
-            done.append(rollup.name)
-    return done
 
 
 def bronze_stream(

@@ -60,19 +60,8 @@ def refuse_moves(parsed: DataFrame, was: DataFrame, start: date, end: date) -> N
     Raises:
         CoverageError: some have; the message names their dates and the remedy.
     """
-    moved = (
-        of_events(parsed.where((F.size("reasons") == 0) & ~dated(start, end)), numbered(was))
-        .groupBy("event_date")
-        .count()
-        .orderBy("event_date")
-        .collect()
-    )
-    if moved:
-        dates = ", ".join(f"{row['event_date']} ({row['count']:,})" for row in moved[:5])
-        raise CoverageError(
-            f"the changed definition moves {sum(row['count'] for row in moved):,} events of [{start}, {end}) to other "
-            f"dates: {dates}{', ...' if len(moved) > 5 else ''}; reprocess a range that holds both, or all (--all)"
-        )
+    moved = of_events(parsed.where((F.size("reasons") == 0) & ~dated(start, end)), numbered(was))
+    _refuse(moved, f"events of [{start}, {end}) to other dates")
 
 
 def refuse_arrivals(parsed: DataFrame, others: DataFrame, start: date, end: date) -> None:
@@ -83,19 +72,17 @@ def refuse_arrivals(parsed: DataFrame, others: DataFrame, start: date, end: date
     Raises:
         CoverageError: some have; the message names their dates and the remedy.
     """
-    moved = (
-        of_events(parsed.where((F.size("reasons") == 0) & dated(start, end)), numbered(others))
-        .groupBy("event_date")
-        .count()
-        .orderBy("event_date")
-        .collect()
-    )
-    if moved:
-        dates = ", ".join(f"{row['event_date']} ({row['count']:,})" for row in moved[:5])
+    moved = of_events(parsed.where((F.size("reasons") == 0) & dated(start, end)), numbered(others))
+    _refuse(moved, f"events of other dates into [{start}, {end})")
+
+
+def _refuse(moved: DataFrame, what: str) -> None:
+    dates = moved.groupBy("event_date").count().orderBy("event_date").collect()
+    if dates:
+        shown = ", ".join(f"{row['event_date']} ({row['count']:,})" for row in dates[:5])
         raise CoverageError(
-            f"the changed definition moves {sum(row['count'] for row in moved):,} events of other dates into "
-            f"[{start}, {end}): {dates}{', ...' if len(moved) > 5 else ''}; reprocess a range that holds both, or all "
-            "(--all)"
+            f"the changed definition moves {sum(row['count'] for row in dates):,} {what}: "
+            f"{shown}{', ...' if len(dates) > 5 else ''}; reprocess a range that holds both, or all (--all)"
         )
 
 

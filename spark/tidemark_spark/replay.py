@@ -5,17 +5,18 @@ rollups of that date too. A reprocess of the event dates does all of that exactl
 records which pass now belong to, and reprocesses these; streams go on beside it.
 """
 
-from collections.abc import Callable, Iterable
-from datetime import date, timedelta
+from collections.abc import Callable
+from datetime import date
 from functools import partial
 from typing import NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from tidemark.days import in_a_row
 from tidemark.definition import Pipeline
 from tidemark.delta import open_table
-from tidemark.generations import Generation, current_generation
+from tidemark.generations import History, current_generation
 from tidemark.locks import claim_dates, when_free
 from tidemark.quality import Suite
 from tidemark.settings import Settings
@@ -55,8 +56,8 @@ def replay(
             the next replay goes on with the others.
     """
     tables = tables_of(pipeline, settings)
-    generation = current_generation(pipeline, suite, settings)
-    held = _judged_before(spark, pipeline, settings, generation)
+    current_generation(pipeline, suite, settings)  # to refuse at once
+    held = _judged_before(spark, pipeline, settings)
     passing = parse(held.drop("reasons"), pipeline, suite).where(F.size("reasons") == 0)
     passing = numbered(passing, "event_date").persist()
     try:
@@ -66,7 +67,7 @@ def replay(
         if dry_run or not dates:
             return found
         released = 0
-        for start, end in ranges(dates):
+        for start, end in in_a_row(dates):
             with when_free(partial(claim_dates, pipeline.name, start, end, settings), say):
                 run = reprocess(spark, pipeline, suite, settings, start, end, wait_seconds=wait_seconds, say=say)
             released += run.rejudged.recovered
@@ -77,20 +78,9 @@ def replay(
         passing.unpersist()
 
 
-def ranges(days: Iterable[date]) -> list[tuple[date, date]]:
-    """The dates as half-open ranges, each of consecutive dates."""
-    joined: list[tuple[date, date]] = []
-    for day in sorted(days):
-        if joined and joined[-1][1] == day:
-            joined[-1] = (joined[-1][0], day + timedelta(days=1))
-        else:
-            joined.append((day, day + timedelta(days=1)))
-    return joined
-
-
-def _judged_before(spark: SparkSession, pipeline: Pipeline, settings: Settings, generation: Generation) -> DataFrame:
+def _judged_before(spark: SparkSession, pipeline: Pipeline, settings: Settings) -> DataFrame:
     """The quarantined records that an older definition judged, of a snapshot that stays while the run changes it."""
     table = tables_of(pipeline, settings).quarantine
     snapshot = open_table(table, settings)
     rows = spark.read.format("delta").option("versionAsOf", snapshot.version()).load(table.uri)
-    return rows.where(F.col("ingest_batch") <= generation.after)
+    return rows.where(F.col("ingest_batch") <= History.of(pipeline, settings).judging.after)

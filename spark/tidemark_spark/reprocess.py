@@ -21,7 +21,7 @@ from tidemark.definition import Pipeline, Rollup
 from tidemark.delta import Sealed, files_of, open_table, position, seal
 from tidemark.documents import ORDINAL
 from tidemark.errors import CoverageError, QualityGateError, StalledError
-from tidemark.generations import Generation, current_generation, dated_otherwise
+from tidemark.generations import Generation, History, current_generation
 from tidemark.log import Interval
 from tidemark.publish import generation_app, mark_judged, publish_dates
 from tidemark.quality import Suite
@@ -32,6 +32,7 @@ from tidemark.tables import BATCH_APP, REFINE_APP, Tables, tables_of
 from tidemark.validations import record
 from tidemark.waiting import wait_for
 from tidemark_spark.actions import ObservedActions
+from tidemark_spark.dated_anew import date_anew
 from tidemark_spark.parse import dated, key_columns, parse, valid_events
 from tidemark_spark.rejudge import (
     EVENT,
@@ -178,6 +179,8 @@ def reprocess(
     if generation.number > 0:
         # Dates that have no event in silver may have records in quarantine.
         mark_judged(tables.silver, judged | (run.indexed_days() - set(days)), generation.number, settings)
+    if run.everything:
+        run.date_anew()
     say(f"published {len(published):,} event dates")
     rows_by_rollup = {name: rows.rows for name, rows in partials.items()}
     return Reprocessed(
@@ -208,24 +211,26 @@ class _Slice:
         self._end = end
         self._segment, self._through = sealed
         self._generation = generation
+        self._history = History.of(pipeline, settings)
+        judging = self._history.judging
         self._tables = tables_of(pipeline, settings)
         self._silver = open_table(self._tables.silver, settings)
         self.everything = (start, end) == (date.min, date.max)
         self.name = "all" if self.everything else f"[{start}, {end})"
         self.bronze_rows = 0
         self.warned: dict[str, int] = {}
+        self._dated_otherwise = self._history.dated_otherwise(pipeline, open_table(self._tables.refine_log, settings))
         self._index = date_index(pipeline, settings)
         self._held = self._dates_of_tables()
         self._intervals = [Interval(0, self._through)]
         if not self.everything:
             self._intervals = candidates(self._index, pipeline, start, end, self._through)
         self._condition = "true" if self.everything else condition(self._intervals)
-        self.judged_before = generation.number > 0 and (
+        self.judged_before = judging.number > 0 and (
             self.everything
             or not self._index.is_complete(self._through)
             or any(
-                position(self._silver, generation_app(day)) < generation.number
-                for day in self.indexed_days() | self._held
+                position(self._silver, generation_app(day)) < judging.number for day in self.indexed_days() | self._held
             )
         )
         bronze = spark.read.format("delta").load(self._tables.bronze.uri)
@@ -245,7 +250,7 @@ class _Slice:
         """
         if self.judged_before and not self.everything:
             refuse_moves(self._parsed, self._was(), self._start, self._end)
-            if dated_otherwise(self._pipeline, self._settings):
+            if self._dated_otherwise:
                 refuse_arrivals(self._parsed, self._others(), self._start, self._end)
         read = Observation()
         records = self._records
@@ -336,6 +341,12 @@ class _Slice:
             self._spark, recovered, self._tables.quarantine, self._settings, self._generation.number
         )
 
+    def date_anew(self) -> None:
+        """Bring the index of the log up to date where another definition gave the dates."""
+        if self._dated_otherwise:
+            refine_log, by = self._tables.refine_log, self._generation.number
+            date_anew(self._parsed, self._dated_otherwise, refine_log, by, self._settings)
+
     def _recovered(self) -> DataFrame:
         """``EVENT``, ingest_batch and partition of quarantined rows that are events of the range now.
 
@@ -344,7 +355,7 @@ class _Slice:
         held = (
             self._spark.read.format("delta")
             .load(self._tables.quarantine.uri)
-            .where((F.col("segment") <= self._segment) & (F.col("ingest_batch") <= self._generation.after))
+            .where((F.col("segment") <= self._segment) & (F.col("ingest_batch") <= self._history.judging.after))
         )
         was = held.withColumn(EVENT[-1], F.coalesce(ORDINAL, F.lit(-1)))
         again = parse(was.drop("reasons"), self._pipeline, self._suite).where(F.size("reasons") == 0)

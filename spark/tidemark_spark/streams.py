@@ -16,14 +16,15 @@ from pyspark_kinesis import DefaultSource
 from tidemark.definition import Pipeline
 from tidemark.delta import NOTHING, open_table, position
 from tidemark.errors import JobError, QualityGateError
-from tidemark.generations import begin_generation, deduplication_id
+from tidemark.generations import begin_generation, deduplication_id, plan
 from tidemark.quality import Suite
 from tidemark.settings import Settings
 from tidemark.tables import INGEST_APP, REFINE_APP, tables_of
 from tidemark_spark.actions import check_rules
 from tidemark_spark.bronze import BronzeSink
 from tidemark_spark.causes import cause_in
-from tidemark_spark.refine import RefineSink, bronze_stream, refined_rows, roll_up_history, starting_position
+from tidemark_spark.history import roll_up_history
+from tidemark_spark.refine import RefineSink, bronze_stream, refined_rows, starting_position
 
 log = logging.getLogger("tidemark.stream")
 
@@ -102,6 +103,8 @@ def start_refine(
     check_rules(spark, pipeline, suite)
     for line in suite.summary():
         log.info("%s", line)
+    for change in plan(pipeline, suite, settings).changes:
+        log.info("%s is %s: %s", change.object, change.change, change.what)
     begin_generation(pipeline, suite, settings)
     roll_up_history(spark, pipeline, settings)
     location = f"{checkpoint_location(pipeline, 'refine', settings)}/{deduplication_id(pipeline)}"

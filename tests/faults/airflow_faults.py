@@ -23,12 +23,13 @@ import psutil
 from airflow_world import AirflowWorld, Run, free_port
 from layers import kinesis_records, make_tables, read, run_refine
 
+from tidemark.days import days_between
 from tidemark.delta import NOTHING, open_table
 from tidemark.embedded.platform import Platform, PlatformOptions
 from tidemark.jars import ensure_jars
 from tidemark.pipelines.flights import flights
 from tidemark.producers.flights import events
-from tidemark.publish import coverage, covered_app, days_between
+from tidemark.publish import coverage, covered_app
 from tidemark.settings import Settings, get_settings
 from tidemark.spark_conf import PARENTS_VARIABLE
 from tidemark.tables import tables_of

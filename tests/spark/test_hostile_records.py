@@ -12,11 +12,10 @@ from deltalake import write_deltalake
 from layers import kinesis_records, make_tables, read
 from pyspark.sql import SparkSession
 
-from tidemark import generations
 from tidemark.compaction import compact
 from tidemark.definition import Count, KinesisStream, Max, Pipeline, Rollup, Sum, Window
 from tidemark.delta import open_table
-from tidemark.generations import begin_generation
+from tidemark.generations import begin_generation, fingerprint
 from tidemark.overview import overview
 from tidemark.quality import Suite, load_suite
 from tidemark.serving import answer, pin
@@ -270,7 +269,7 @@ def test_tables_that_hold_impossible_dates_are_served_and_a_reprocess_takes_the_
     spark: SparkSession, lake: Callable[..., Hostile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as before:
-        before.setattr(generations, "PARSER", 1)
+        before.setattr(fingerprint, "PARSER", 1)
         here = lake()
         beyond = {"born": pa.scalar(6_581_000, pa.date32()), "until": pa.scalar(2**58, pa.timestamp("us", tz="UTC"))}
         dates = {20: FIRST_OF_PYTHON - 366, 21: FIRST_OF_PYTHON - 800_000, 22: 3_672_000, 23: -197_000}

@@ -6,7 +6,7 @@ The right values are stated here, or read by orjson and Python's own types: neve
 import json
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 from hostile_texts import SCHEMA
 from layers import ARRIVAL
 from parse_texts import PIPELINE, parse_texts
+from plain_times import time_by_python
 from pyspark.sql import SparkSession
 
 from tidemark.definition import KinesisStream, Pipeline
@@ -26,11 +27,6 @@ AT = "2026-01-01T00:00:00Z"
 NO_RULES = Suite("none", "", (), ())
 
 
-_TIME = re.compile(
-    r" {0,9}(\d{4})-(\d\d?)-(\d\d?)(?:[T ](\d\d?):(\d\d?)(?::(\d\d?)(?:\.(\d+))?)?(?: ?(Z|UTC|GMT|[+-].+?))?)? {0,9}",
-    re.ASCII,
-)
-_OFFSET = re.compile(r"([+-])(\d\d?)(?::?(\d\d)(?::(\d\d))?)?", re.ASCII)
 SEEDS = (1, 2)
 FAR_APART = ("Etc/GMT+12", "Pacific/Kiritimati")
 """Zones 26 hours apart: at no moment is it the same day in both."""
@@ -254,28 +250,6 @@ def test_a_record_is_exactly_one_json_object(session: SparkSession) -> None:
     assert {row["data"]: row["reasons"] for row in rows if row["reasons"]} == {
         data: [reason] for data, reason in DOCUMENTS.items() if reason
     }
-
-
-def time_by_python(text: str) -> datetime | None:
-    """The moment that a text says, to the microsecond, in UTC unless it says otherwise; none where it is no time."""
-    match = _TIME.fullmatch(text)
-    if match is None:
-        return None
-    *parts, fraction, zone = match.groups(default="")
-    offset = timedelta(0)
-    if zone[:1] in ("+", "-"):
-        told = _OFFSET.fullmatch(zone)
-        if told is None or int(told[2]) > 18:
-            return None
-        hours, minutes, seconds = (int(part or 0) for part in told.groups()[1:])
-        offset = timedelta(hours=hours, minutes=minutes, seconds=seconds) * (1 if told[1] == "+" else -1)
-        if abs(offset) > timedelta(hours=18) or max(minutes, seconds) > 59:
-            return None
-    try:
-        local = datetime(*(int(part or 0) for part in parts), int(fraction[:6].ljust(6, "0") or 0))  # type: ignore[arg-type,misc]
-        return (local - offset).replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tidemark.settings import Settings
 from tidemark.tables import tables_of
 from tidemark_spark import replay as replaying
 from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.replay import ranges, replay
+from tidemark_spark.replay import replay
 from tidemark_spark.reprocess import reprocess
 
 KIND = "expect_column_values_to_be_between"
@@ -106,8 +106,3 @@ def test_quarantine_is_counted_explained_and_replayed_exactly_once(
     ]
     again = replay(spark, clickstream, relaxed, settings, wait_seconds=5)
     assert (again.passing, again.released) == ({}, 0), "nothing is moved twice"
-
-
-def test_dates_are_joined_where_they_follow_one_another() -> None:
-    days = [date(2026, 1, 31), date(2026, 2, 1), date(2026, 2, 3)]
-    assert ranges(days) == [(days[0], date(2026, 2, 2)), (days[2], date(2026, 2, 4))]

@@ -27,7 +27,7 @@ def append(table: Table, settings: Settings, rows: list[dict[str, object]], cove
 
 def test_a_pipeline_without_tables_says_so(tmp_path: Path) -> None:
     settings = Settings(lake_uri=str(tmp_path), state_uri=str(tmp_path))
-    assert overview(make_pipeline(), settings) == ("shops", None, [], 0, [], [])
+    assert overview(make_pipeline(), settings) == ("shops", None, [], 0, [], [], [], [])
 
 
 def test_each_date_is_covered_late_or_uncovered(tmp_path: Path) -> None:

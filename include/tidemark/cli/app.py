@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from tidemark.cli import data, demo, jobs, package, platform, quality, quarantine
+from tidemark.cli import data, demo, jobs, package, plan, platform, quality, quarantine
 from tidemark.errors import TidemarkError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ platform.register(app)
 jobs.register(app)
 data.register(app)
 package.register(app)
+plan.register(app)
 quality.register(app)
 quarantine.register(app)
 

@@ -63,14 +63,17 @@ def init(
     pipeline: Annotated[str | None, typer.Argument(help="Name of a pipeline; all without it.")] = None,
     streams: Annotated[bool, typer.Option("--streams", help="Its Kinesis stream, too.")] = False,
 ) -> None:
-    """Create the tables of a pipeline where they do not exist."""
+    """Create the tables of a pipeline where they do not exist, and add the columns that its definition has gained."""
     from tidemark.delta import create_tables
+    from tidemark.generations import refuse_incompatible
     from tidemark.producers.producer import ensure_stream, kinesis_client
+    from tidemark.quality import load_suite
     from tidemark.tables import tables_of
 
     settings = get_settings()
     for definition in [get_pipeline(pipeline)] if pipeline else load_pipelines().values():
         tables = tables_of(definition, settings)
+        refuse_incompatible(definition, load_suite(definition, settings), settings)
         create_tables(tables, settings)
         for table in tables:
             typer.echo(table.uri)

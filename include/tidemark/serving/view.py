@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from tidemark.definition import Pipeline, Rollup, Window
 from tidemark.definition.measures import Dialect
 from tidemark.delta import EVOLVED, NOTHING, files_of, is_dated, open_table, position
-from tidemark.generations import Added, added_measures
-from tidemark.publish import covered_app
+from tidemark.errors import UnavailableError
+from tidemark.generations import Added, History
+from tidemark.publish import BEGUN_APP, covered_app
 from tidemark.serving.scan import relation
 from tidemark.serving.settled import finished_rows
 from tidemark.serving.sketches import register_sketches
@@ -98,11 +100,15 @@ class Snapshot:
         return position(self.speed, REFINE_APP)
 
 
+@retry(retry=retry_if_exception_type(UnavailableError), stop=stop_after_delay(2), wait=wait_fixed(0.05), reraise=True)
 def pin(pipeline: Pipeline, rollup: Rollup, settings: Settings) -> Snapshot:
     """Pin the newest state.
 
     The batch table first: what it covers, refine had finished, so a later speed snapshot holds everything else of at
     least that prefix. The other way round, a date published in between would be missing (facts: 1 answer of 281).
+
+    Raises:
+        UnavailableError: a rollup that came back is being rolled up anew: one of its tables is, the other is not yet.
     """
     tables = tables_of(pipeline, settings)
     batch = open_table(tables.batch[rollup.name], settings)
@@ -111,11 +117,16 @@ def pin(pipeline: Pipeline, rollup: Rollup, settings: Settings) -> Snapshot:
 
 
 def pinned(pipeline: Pipeline, rollup: Rollup, batch: DeltaTable, speed: DeltaTable, settings: Settings) -> Snapshot:
-    """A snapshot of tables that were opened in the right order."""
+    """A snapshot of tables that were opened in the right order; raises as ``pin`` does."""
+    if position(batch, BEGUN_APP) != position(speed, BEGUN_APP):
+        raise UnavailableError(
+            f"{pipeline.name}.{rollup.name} is back in the definition, and is being rolled up anew: ask again in a "
+            "moment. If the refine stream ended in the middle of it, start it again: it begins anew"
+        )
     # A measure that was added has added columns.
     evolved = batch.metadata().configuration.get(EVOLVED)
     return Snapshot(
-        pipeline, rollup, batch, speed, tuple(added_measures(pipeline, rollup, settings) if evolved else ())
+        pipeline, rollup, batch, speed, tuple(History.of(pipeline, settings).added(rollup) if evolved else ())
     )
 
 
