@@ -3,7 +3,6 @@
 import time
 from pathlib import Path
 
-import pytest
 from changes_attack import Attack
 from pyspark.sql import SparkSession
 
@@ -12,7 +11,6 @@ BEGIN_STEPS_SECONDS = 100
 """The judgement of everything at the end takes as long as it takes."""
 
 
-@pytest.mark.timeout(1200)
 def test_every_answer_is_the_model_s_through_changes_of_the_definition(spark: SparkSession, tmp_path: Path) -> None:
     attack = Attack(spark, SEED, tmp_path / "lake")
     began = time.monotonic()

@@ -7,7 +7,6 @@ from tidemark.jars import ensure_jars
 from tidemark.settings import get_settings
 
 
-@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_demo_ends_with_its_proof_though_each_part_is_killed_once(seed: int) -> None:
     ensure_jars(get_settings(), print)

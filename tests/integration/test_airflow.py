@@ -52,7 +52,6 @@ def test_a_form_that_is_none_is_refused_by_the_api(
     assert not injected.exists()
 
 
-@pytest.mark.timeout(1200)
 def test_a_backfill_survives_a_killed_driver_and_a_second_run_on_its_date_waits(airflow: AirflowWorld) -> None:
     airflow.switch_on(DAG, "flights.validate")
     before = answer(pin(flights, ROLLUP, airflow.settings))
@@ -148,7 +147,6 @@ def put(airflow: AirflowWorld, count: int) -> None:
     produce(kinesis_client(airflow.settings), clickstream, sample_events(clickstream)(count))
 
 
-@pytest.mark.timeout(1200)
 def test_streams_are_kept_alive_and_stopped_as_planned(airflow: AirflowWorld) -> None:
     settings = airflow.settings
     ensure_stream(kinesis_client(settings), clickstream)

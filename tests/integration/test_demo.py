@@ -68,7 +68,7 @@ def test_a_taken_port_is_said_before_anything_starts(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         environment = {**os.environ, "TIDEMARK_HOME": str(tmp_path), "COLUMNS": "200"}
         command = [COMMAND, "demo", "--kinesis-port", str(port)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"port {port}, for the Kinesis emulator, is taken" in done.stderr
     assert "choose another port with --kinesis-port" in done.stderr

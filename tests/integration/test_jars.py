@@ -30,14 +30,14 @@ def test_half_downloaded_files_of_maven_and_ivy_do_no_harm_and_a_second_run_down
     store = f"-Djavax.net.ssl.trustStore={_strange_authorities(tmp_path)} -Djavax.net.ssl.trustStorePassword=public"
     options = f"-Duser.home={user} {store}"
     environment = {**os.environ, "TIDEMARK_HOME": str(tmp_path / "home"), "JAVA_TOOL_OPTIONS": options}
-    first = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, check=False, timeout=400)
+    first = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, check=False)
     assert first.returncode == 0, first.stderr[-2000:]
     jars = sorted((tmp_path / "home" / "jars").glob("*.jar"))
     assert any(jar.name.startswith("delta-spark_4.2_2.13") and jar.stat().st_size > 1_000_000 for jar in jars)
     # A proxy that refuses: whatever would be downloaded now, fails.
     refusing = "-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=9 -Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=9"
     offline = {**environment, "JAVA_TOOL_OPTIONS": f"-Duser.home={user} {refusing}"}
-    second = subprocess.run(COMMAND, env=offline, capture_output=True, text=True, check=False, timeout=60)
+    second = subprocess.run(COMMAND, env=offline, capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stderr[-2000:]
     assert "Resolving" not in second.stderr
 
@@ -60,8 +60,8 @@ def test_a_driver_starts_from_the_archive_of_classes(tmp_path: Path) -> None:
     # With it or not at all: this JVM ends if the archive does not fit it.
     command = [SUBMIT, "--conf", f"{JAVA_OPTIONS}={conf[JAVA_OPTIONS]} -Xshare:on", str(tmp_path / "nothing.py")]
     environment = submit_environment(settings)
-    used = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=100)
+    used = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert used.returncode == 0, used.stdout[-2000:] + used.stderr[-2000:]
     other = [part.replace("classes-", "no-such-") for part in command]
-    refused = subprocess.run(other, env=environment, capture_output=True, text=True, check=False, timeout=100)
+    refused = subprocess.run(other, env=environment, capture_output=True, text=True, check=False)
     assert refused.returncode != 0, "it does not show whether the archive is used"

@@ -36,7 +36,7 @@ def test_the_commands_run_one_after_the_other(tmp_path: Path) -> None:
     # Job control, for %1; and -e, so that the first command that fails ends it.
     done = subprocess.run(
         ["bash", "-e", "-m", "-c", script],
-        cwd=PROJECT, env=environment, capture_output=True, text=True, check=False, timeout=400,
+        cwd=PROJECT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert "10,000 records" in done.stdout

@@ -51,7 +51,7 @@ class World:
 
     def run(self, *command: str, shell: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         environment = {**self._environment, **(shell or {})}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=200)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     def shell(self) -> dict[str, str]:
         """The variables that `tidemark env` has another shell set."""

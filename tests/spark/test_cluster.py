@@ -104,9 +104,7 @@ def test_a_stream_runs_on_the_cluster_with_the_code_and_the_python_of_the_bundle
         ensure_stream(client, clickstream)
         produce(client, clickstream, events(RECORDS))
         command = submit_command("stream", ["--pipeline", "clickstream", "--available-now"], there)
-        done = subprocess.run(
-            command, env=submit_environment(there), capture_output=True, text=True, check=False, timeout=400
-        )
+        done = subprocess.run(command, env=submit_environment(there), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[:6000] + done.stderr[-2000:]
     assert read(tables_of(clickstream, settings).bronze, settings).num_rows == RECORDS
     assert answer(pin(clickstream, clickstream.rollup("activity"), settings)).num_rows > 0

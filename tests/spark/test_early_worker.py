@@ -67,7 +67,7 @@ def run(python: str, folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(slow), "PYSPARK_PYTHON": python}
     return subprocess.run(
         [submit, "--master", "local[1]", *given, str(folder / "job.py")],
-        env=environment, capture_output=True, text=True, check=False, timeout=300,
+        env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 

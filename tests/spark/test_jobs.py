@@ -23,9 +23,7 @@ from tidemark_spark.bronze import BronzeSink
 def run(settings: Settings) -> Callable[..., subprocess.CompletedProcess[str]]:
     def submit(job: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = submit_command(job, ["--pipeline", "flights", *arguments], settings)
-        return subprocess.run(
-            command, env=submit_environment(settings), capture_output=True, text=True, check=False, timeout=300
-        )
+        return subprocess.run(command, env=submit_environment(settings), capture_output=True, text=True, check=False)
 
     return submit
 

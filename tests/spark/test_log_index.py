@@ -6,7 +6,7 @@ from datetime import date, timedelta
 import pytest
 from layers import make_tables, read
 from pyspark.sql import SparkSession
-from test_reprocess import DAYS, SALES, Lake, expectation, lake, pipeline, sale, settings, suite
+from sales_lake import DAYS, SALES, Lake, expectation, lake, pipeline, sale, settings, suite
 
 import tidemark_spark.reprocess as reprocessing
 from tidemark.delta import open_table

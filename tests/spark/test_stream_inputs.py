@@ -36,7 +36,7 @@ def run(settings: Settings, endpoint: str, job: str = "stream", *arguments: str)
     here = settings.model_copy(update={"kinesis_endpoint_url": endpoint})
     command = submit_command(job, ["--pipeline", "clickstream", *(arguments or ["--available-now"])], here)
     environment = submit_environment(here)
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=200)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def error_of(done: subprocess.CompletedProcess[str]) -> str:

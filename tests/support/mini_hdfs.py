@@ -30,7 +30,7 @@ def ensure_minicluster(folder: Path) -> Path:
                 "-cache", f"{scratch}/cache", "-dependency", *_ARTIFACT, version, "-confs", "default", "-notransitive",
                 "-retrieve", f"{scratch}/[artifact]-[revision].[ext]",
             ],
-            capture_output=True, text=True, check=False, timeout=120,
+            capture_output=True, text=True, check=False,
         )  # fmt: skip
         fetched = Path(scratch) / jar.name
         if done.returncode or not fetched.exists():
