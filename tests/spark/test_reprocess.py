@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from layers import make_tables
 from pyspark.sql import SparkSession
-from sales_lake import DAYS, ROLLUP, SALES, SCHEMA, Lake, expectation, pipeline, sale
+from sales_lake import DAYS, ROLLUP, SALES, SCHEMA, Lake, expectation, lake, pipeline, sale, settings, suite
 
 from tidemark.compaction import compact
 from tidemark.definition import Count, Max, Rollup, Window
@@ -25,6 +25,8 @@ from tidemark_spark.fold import fold
 from tidemark_spark.history import roll_up_history
 from tidemark_spark.reconcile import reconcile
 from tidemark_spark.reprocess import reprocess
+
+__all__ = ["lake", "settings", "suite"]
 
 
 def test_a_slice_that_breaks_the_suite_is_not_published_and_the_error_says_why(
