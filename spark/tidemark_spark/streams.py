@@ -16,7 +16,7 @@ from pyspark_kinesis import DefaultSource
 from tidemark.definition import Pipeline
 from tidemark.delta import NOTHING, open_table, position
 from tidemark.errors import JobError, QualityGateError
-from tidemark.generations import begin_generation, deduplication_id, plan
+from tidemark.generations import begin_generation, changes, deduplication_id
 from tidemark.quality import Suite
 from tidemark.settings import Settings
 from tidemark.tables import INGEST_APP, REFINE_APP, tables_of
@@ -103,7 +103,7 @@ def start_refine(
     check_rules(spark, pipeline, suite)
     for line in suite.summary():
         log.info("%s", line)
-    for change in plan(pipeline, suite, settings).changes:
+    for change in changes(pipeline, suite, settings):
         log.info("%s is %s: %s", change.object, change.change, change.what)
     begin_generation(pipeline, suite, settings)
     roll_up_history(spark, pipeline, settings)

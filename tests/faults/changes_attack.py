@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 from changes_definition import DAYS, Definition, Shape, changed
-from changes_golden import Golden, Refused, Sent
+from changes_golden import Golden, Sent
 from changes_records import Records
 from layers import kinesis_records
 from pyspark.sql import SparkSession
@@ -165,13 +165,15 @@ class Attack:
                 reprocess(self._spark, old, suite, self.settings, date.min, date.max, audit=False, say=self._quiet)
             except TableError as error:
                 ended.append(error)
+            finally:
+                waits.set()
 
         with patch.object(reprocessing, "seal_and_wait", waiting):
             thread = threading.Thread(target=run)
             thread.start()
-            waits.wait(60)
+            waits.wait()
             self._start(changed(self._rng, self.golden.definition))
-            thread.join(300)
+            thread.join()
         if self.golden.definition == before:  # refused, or the same
             if ended:
                 raise Violation(f"a reprocess by the definition in force was refused: {ended}")
@@ -258,8 +260,6 @@ class Attack:
                 self._refine()
             return
         if refused:
-            with suppress(Refused):
-                self.golden.begin(definition)
             raise Violation(f"{definition} was taken, after {self.golden.history}")
         self._say(f"generation {len(self.golden.history)}: {definition.difference(self.golden.history)}")
         self.golden.begin(definition)

@@ -4,8 +4,10 @@ Values of columns follow the documented forms (docs/adr/0013, ``tidemark_spark.v
 """
 
 import re
+from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal, localcontext
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import ijson
@@ -19,9 +21,7 @@ _DATE = re.compile(r" {0,9}(\d{4})-(\d\d?)-(\d\d?)(?P<clock>.*)", re.ASCII | re.
 
 
 class Nested(NamedTuple):
-    """An array or an object as a value."""
-
-    value: Any
+    """An array or an object as a value: no type but STRING takes one."""
 
 
 class Said(NamedTuple):
@@ -62,21 +62,17 @@ def members_of(data: bytes) -> dict[str, Any] | None:
 
 def _members(data: bytes) -> dict[str, Any] | None:
     members: dict[str, Any] = {}
-    name, depth, begun = "", 0, None
-    for prefix, event, value in ijson.parse(data, buf_size=1 << 20):
+    name, depth = "", 0
+    for _, event, value in ijson.parse(data, buf_size=1 << 20):
         opens, closes = event.startswith("start_"), event.startswith("end_")
         if depth == 1 and event == "map_key":
             if value in members:
                 return None
             name = value
             members[name] = None
-        elif depth == 1 and opens:
-            begun = prefix
-            members[name] = Nested(None)
         elif depth == 1 and not closes:
-            members[name] = value
+            members[name] = Nested() if opens else value
         depth += opens - closes
-    assert begun is None or depth == 0
     return members
 
 
@@ -84,42 +80,30 @@ def _text(data: bytes) -> str:
     return data.decode().removeprefix("\ufeff")
 
 
-def _depth_of(text: str) -> int:
-    """How deep brackets are nested outside of strings."""
-    deepest = depth = 0
+def _outside_strings(text: str) -> Iterator[tuple[int, str, int]]:
+    """The characters outside of strings: place, character, and how deep brackets are nested behind it."""
+    depth = 0
     inside = escaped = False
-    for character in text:
+    for at, character in enumerate(text):
         if inside:
             escaped, inside = character == "\\" and not escaped, character != '"' or escaped
-        elif character == '"':
-            inside = True
-        elif character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in "]}":
-            depth -= 1
-    return deepest
+            continue
+        inside = character == '"'
+        depth += (character in "[{") - (character in "]}")
+        yield at, character, depth
+
+
+def _depth_of(text: str) -> int:
+    """How deep brackets are nested."""
+    return max((depth for _, _, depth in _outside_strings(text)), default=0)
 
 
 def _elements(text: str) -> list[str]:
     """The texts of the elements of an array that is valid JSON."""
     inner = text.strip(" \t\r\n")[1:-1]
-    parts, begin, depth = [], 0, 0
-    inside = escaped = False
-    for at, character in enumerate(inner):
-        if inside:
-            escaped, inside = character == "\\" and not escaped, character != '"' or escaped
-        elif character == '"':
-            inside = True
-        elif character in "[{":
-            depth += 1
-        elif character in "]}":
-            depth -= 1
-        elif character == "," and depth == 0:
-            parts.append(inner[begin:at])
-            begin = at + 1
-    last = inner[begin:]
-    return [part.strip(" \t\r\n") for part in [*parts, last]] if parts or last.strip(" \t\r\n") else []
+    commas = [at for at, character, depth in _outside_strings(inner) if character == "," and depth == 0]
+    parts = [inner[begin:end] for begin, end in pairwise([0, *(at + 1 for at in commas), len(inner) + 1])]
+    return [part.rstrip(",").strip(" \t\r\n") for part in parts] if inner.strip(" \t\r\n") else []
 
 
 class Wrong(Exception):

@@ -74,7 +74,7 @@ def record_texts(seed: int, count: int) -> Iterator[bytes]:
     rng = random.Random(f"{seed} texts")
     for number in range(count):
         data = _object(rng, number)
-        yield rng.choice(_SPOILED)(data) if rng.random() < 0.4 else data
+        yield rng.choice(SPOILED)(data) if rng.random() < 0.4 else data
 
 
 def time_text(rng: random.Random) -> str:
@@ -119,7 +119,7 @@ def _object(rng: random.Random, number: int) -> bytes:
     return ("{" + ",".join(f'{blank()}"{n}"{blank()}:{blank()}{v}{blank()}' for n, v in items) + "}").encode()
 
 
-_SPOILED: list[Callable[[bytes], bytes]] = [
+SPOILED: list[Callable[[bytes], bytes]] = [
     lambda data: data + data,
     lambda data: data + b"\n" + data,
     lambda data: data + b" oops",
@@ -135,3 +135,4 @@ _SPOILED: list[Callable[[bytes], bytes]] = [
     lambda data: data.replace(b'"', b"'"),
     lambda _: b"",
 ]
+"""What makes a record of an event, as bytes, one that is none, or hardly one."""

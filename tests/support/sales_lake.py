@@ -58,13 +58,8 @@ def suite(settings: Settings) -> Callable[..., Suite]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(
-        lake_uri=str(tmp_path / "lake"),
-        state_uri=str(tmp_path / "state"),
-        data_docs_dir=tmp_path / "docs",
-        project_dir=tmp_path,
-    )
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    return settings.model_copy(update={"project_dir": tmp_path})
 
 
 def sale(number: int, day: date, amount: str = "10.00", hour: int = 12) -> dict[str, Any]:

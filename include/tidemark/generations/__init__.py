@@ -8,7 +8,7 @@ With one generation, which is the rule, nothing of this costs anything.
 from tidemark.generations.begin import begin_generation, current_generation, lacks_history, refuse_incompatible
 from tidemark.generations.fingerprint import deduplication_id
 from tidemark.generations.history import Added, Generation, History, Version
-from tidemark.generations.plan import Category, Change, Plan, plan
+from tidemark.generations.plan import Category, Change, Plan, changes, plan
 
 __all__ = [
     "Added",
@@ -19,6 +19,7 @@ __all__ = [
     "Plan",
     "Version",
     "begin_generation",
+    "changes",
     "current_generation",
     "deduplication_id",
     "lacks_history",

@@ -51,7 +51,11 @@ def refuse_incompatible(pipeline: Pipeline, suite: Suite, settings: Settings) ->
         history = History.of(pipeline, settings)
     except TableError:
         return  # the tables are not there yet
-    if found := redefined(history, fingerprinted(pipeline, suite)):
+    _refuse_redefined(pipeline, history, fingerprinted(pipeline, suite))
+
+
+def _refuse_redefined(pipeline: Pipeline, history: History, definition: Mapping[str, Any]) -> None:
+    if found := redefined(history, definition):
         problems = [problem for some in found.values() for problem in some]
         remedy = (
             "old and new must not meet in one answer: give what has changed a new name, and reprocess the old dates"
@@ -95,7 +99,7 @@ def begin_generation(pipeline: Pipeline, suite: Suite, settings: Settings) -> Ge
         _announce(tables, last.generation.number, settings)  # whoever began it may have died before
         return last.generation
     before: dict[str, Any] = last.definition["rollups"] if last else {}
-    refuse_incompatible(pipeline, suite, settings)
+    _refuse_redefined(pipeline, history, definition)
     new = {
         tables.speed[rollup.name].name
         for rollup in pipeline.rollups

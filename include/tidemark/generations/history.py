@@ -1,6 +1,6 @@
 """The generations of a pipeline's definition, and of each of its objects the versions that were in force."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any, NamedTuple, Self
 
@@ -85,7 +85,7 @@ class History(NamedTuple):
     @property
     def judging(self) -> Generation:
         """The generation since which records have been judged as now; a rollup that comes or goes judges none."""
-        return self._since(lambda definition: judging(definition))
+        return self._since(judging)
 
     def begun(self, rollup: str) -> int | None:
         """The generation since which a rollup has been there without a break; None where it is not in force."""
@@ -145,7 +145,7 @@ class History(NamedTuple):
     def _newest_first(self) -> list[dict[str, Any]]:
         return [one.definition for one in reversed(self.noted)]
 
-    def _since(self, of: Any) -> Generation:
+    def _since(self, of: Callable[[Mapping[str, Any]], object]) -> Generation:
         """The first generation of those that end the history and are alike in something."""
         if self.last is None:
             return Generation(0, NOTHING)

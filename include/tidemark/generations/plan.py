@@ -8,10 +8,11 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
+from deltalake import DeltaTable
 
 from tidemark.days import Days, in_a_row
 from tidemark.definition import Pipeline
-from tidemark.delta import files_of, mismatched, open_table, position
+from tidemark.delta import files_of, is_dated, mismatched, open_table, position
 from tidemark.errors import TableError
 from tidemark.generations.begin import redefined
 from tidemark.generations.fingerprint import DATING, SINGLE, Object, fingerprinted, objects, text_of
@@ -27,7 +28,6 @@ class Category(StrEnum):
     """What a change asks for."""
 
     NOTHING = "nothing to do"
-    ONWARD = "new events only"
     REPROCESS = "reprocess"
     REFUSED = "refused"
 
@@ -70,30 +70,36 @@ def plan(pipeline: Pipeline, suite: Suite, settings: Settings) -> Plan:
         return Plan(None, [], [], moves=False)
     if history.last is None:
         return Plan(None, [], [], moves=False)
-    definition = fingerprinted(pipeline, suite)
     tables = tables_of(pipeline, settings)
-    changes = _changes(history, definition, mismatched(tables.silver, open_table(tables.silver, settings)))
-    kept = [change for change in changes if change.category is Category.REPROCESS]
-    judged_otherwise = any(change.object.kind != "measure" for change in kept)
-    measures = [change.object.name.split(".", 1) for change in kept if change.object.kind == "measure"]
-    dates = _dates_with_events(tables, settings)
-    due = set(dates) if judged_otherwise or (measures and dates) else _not_judged(tables, dates, history, settings)
+    silver, refine_log = open_table(tables.silver, settings), open_table(tables.refine_log, settings)
+    found = _changes(history, fingerprinted(pipeline, suite), mismatched(tables.silver, silver))
+    asking = [change.object.kind for change in found if change.category is Category.REPROCESS]
+    due = _dates_with_events(silver, refine_log) if asking else _not_judged(silver, refine_log, history)
     due |= _lacking(pipeline, history, tables, settings)
-    # Dates that hold rows by a definition that dated events otherwise.
-    held = [change.object.kind for change in kept]
-    refine_log = open_table(tables.refine_log, settings)
-    moves = any(SINGLE[name] in held for name in DATING) or bool(due and history.dated_otherwise(pipeline, refine_log))
-    return Plan(history.last.generation, changes, in_a_row(due), moves)
+    moves = any(SINGLE[name] in asking for name in DATING) or bool(
+        due and history.dated_otherwise(pipeline, refine_log)
+    )
+    return Plan(history.last.generation, found, in_a_row(due), moves)
+
+
+def changes(pipeline: Pipeline, suite: Suite, settings: Settings) -> list[Change]:
+    """What a definition has otherwise than the one in force; dates are not looked at, so it costs little.
+
+    Raises:
+        TableError: the pipeline has no tables yet.
+    """
+    silver = tables_of(pipeline, settings).silver
+    types = mismatched(silver, open_table(silver, settings))
+    return _changes(History.of(pipeline, settings), fingerprinted(pipeline, suite), types)
 
 
 def _changes(history: History, definition: dict[str, Any], types: dict[str, tuple[str, str]]) -> list[Change]:
-    assert history.last is not None
-    if history.last.text == text_of(definition):
+    if history.last is None or history.last.text == text_of(definition):
         return []
     before, now = objects(history.last.definition), objects(definition)
     ever = history.versions()
     refused = redefined(history, definition)
-    changes = []
+    found = []
     for thing in dict.fromkeys([*now, *before]):
         is_there = thing in now
         is_refused = thing.kind in ("rollup", "measure") and thing.name in refused
@@ -107,8 +113,8 @@ def _changes(history: History, definition: dict[str, Any], types: dict[str, tupl
             change = "changed"
         else:
             change = "back" if thing in ever else "new"
-        changes.append(Change(thing, change, *_consequence(thing, change, refused, types)))
-    return changes
+        found.append(Change(thing, change, *_consequence(thing, change, refused, types)))
+    return found
 
 
 def _rollup_stays(measure: Object, before: dict[Object, Any], now: dict[Object, Any]) -> bool:
@@ -148,27 +154,27 @@ def _consequence(
     return Category.REPROCESS, "new records are judged by it at once, older ones when their dates are reprocessed"
 
 
-def _dates_with_events(tables: Tables, settings: Settings) -> set[date]:
+def _dates_with_events(silver: DeltaTable, refine_log: DeltaTable) -> set[date]:
     """The dates of the events in the log as far as its index knows, and those that silver holds."""
-    silver = open_table(tables.silver, settings)
-    index = DateIndex.of(open_table(tables.refine_log, settings), [])
     held = set(pc.unique(files_of(silver)["partition.event_date"]).to_pylist()) - {None}
-    return held | set(index.dates(date.min, date.max, position(silver, REFINE_APP)))
+    return held | _indexed(refine_log, position(silver, REFINE_APP))
 
 
-def _not_judged(tables: Tables, dates: set[date], history: History, settings: Settings) -> set[date]:
+def _not_judged(silver: DeltaTable, refine_log: DeltaTable, history: History) -> set[date]:
     """The dates that hold events from before the present way to judge, and were not reprocessed since."""
     judging = history.judging
     if judging.number == 0:
         return set()
-    silver = open_table(tables.silver, settings)
-    before = set(DateIndex.of(open_table(tables.refine_log, settings), []).dates(date.min, date.max, judging.after))
-    before |= {
+    before = _indexed(refine_log, judging.after) | {
         file["partition.event_date"]
         for file in files_of(silver).select(["partition.event_date", "min.ingest_batch"]).to_pylist()
-        if file["min.ingest_batch"] is None or file["min.ingest_batch"] <= judging.after
+        if is_dated(file) and (file["min.ingest_batch"] is None or file["min.ingest_batch"] <= judging.after)
     }
-    return {day for day in dates & before if position(silver, generation_app(day)) < judging.number}
+    return {day for day in before if position(silver, generation_app(day)) < judging.number}
+
+
+def _indexed(refine_log: DeltaTable, through: int) -> set[date]:
+    return set(DateIndex.of(refine_log, []).dates(date.min, date.max, through))
 
 
 def _lacking(pipeline: Pipeline, history: History, tables: Tables, settings: Settings) -> set[date]:
