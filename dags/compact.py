@@ -17,7 +17,7 @@ alone.
 from airflow.sdk import dag
 
 from tidemark.airflow.forms import compact_params
-from tidemark.airflow.tasks import DRIVER_LOST, dag_arguments, spark_job
+from tidemark.airflow.tasks import dag_arguments, spark_job
 from tidemark.definition import Pipeline
 from tidemark.registry import load_pipelines
 
@@ -33,7 +33,7 @@ def compact_dag(pipeline: Pipeline) -> None:
     def compact() -> None:
         chosen = [("--min-files", "min_files"), ("--grace", "grace"), ("--retention", "retention")]
         arguments = [text for option, name in chosen for text in (option, f"{{{{ params.{name} }}}}")]
-        spark_job("compact", pipeline, arguments, **DRIVER_LOST)
+        spark_job("compact", pipeline, arguments)
 
     compact()
 

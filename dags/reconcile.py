@@ -12,7 +12,7 @@ from airflow.sdk import dag
 from tidemark.airflow.assets import serving_assets
 from tidemark.airflow.forms import range_params
 from tidemark.airflow.planning import plan
-from tidemark.airflow.tasks import DATA_REFUSED, dag_arguments, over_range
+from tidemark.airflow.tasks import dag_arguments, over_range
 from tidemark.definition import Pipeline
 from tidemark.registry import load_pipelines
 
@@ -26,7 +26,7 @@ def reconcile_dag(pipeline: Pipeline) -> None:
         params=range_params(),
     )
     def reconcile() -> None:
-        plan(pipeline.name) >> over_range("reconcile", pipeline, **DATA_REFUSED)
+        plan(pipeline.name) >> over_range("reconcile", pipeline)
 
     reconcile()
 

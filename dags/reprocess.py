@@ -27,7 +27,7 @@ from tidemark.airflow.alerts import late_alert
 from tidemark.airflow.assets import table_asset, tell_batch, tell_serving
 from tidemark.airflow.forms import reprocess_params
 from tidemark.airflow.planning import approve, plan_reprocess
-from tidemark.airflow.tasks import DRIVER_LOST, dag_arguments, over_range
+from tidemark.airflow.tasks import dag_arguments, over_range
 from tidemark.definition import Pipeline
 from tidemark.registry import load_pipelines
 from tidemark.settings import get_settings
@@ -50,7 +50,7 @@ def reprocess_dag(pipeline: Pipeline) -> None:
     )
     def reprocess() -> None:
         wait = ["--wait-seconds", "{{ params.wait_seconds }}"]
-        recompute = over_range("reprocess", pipeline, wait, inlets=[bronze], outlets=[silver], **DRIVER_LOST)
+        recompute = over_range("reprocess", pipeline, wait, inlets=[bronze], outlets=[silver])
         plan_reprocess(pipeline, silver) >> approve() >> recompute >> tell_batch(pipeline) >> tell_serving(pipeline)
 
     reprocess()

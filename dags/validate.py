@@ -11,7 +11,7 @@ from airflow.sdk import dag
 from tidemark.airflow.assets import table_asset
 from tidemark.airflow.forms import range_params
 from tidemark.airflow.planning import plan
-from tidemark.airflow.tasks import DATA_REFUSED, dag_arguments, over_range
+from tidemark.airflow.tasks import dag_arguments, over_range
 from tidemark.definition import Pipeline
 from tidemark.registry import load_pipelines
 
@@ -25,7 +25,7 @@ def validate_dag(pipeline: Pipeline) -> None:
         params=range_params(),
     )
     def validate() -> None:
-        plan(pipeline.name) >> over_range("validate", pipeline, **DATA_REFUSED)
+        plan(pipeline.name) >> over_range("validate", pipeline)
 
     validate()
 

@@ -21,6 +21,8 @@ from tidemark.errors import JobError, PreconditionError
 _EXCEPTION = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Exit|Interrupt)(?::|$)")
 _SERIOUS = re.compile(r"\b(?:FATAL|PANIC|CRITICAL)\b|There is insufficient memory")
 _NOISE = re.compile(r"^nanobind:|^\s+at |^Caused by: |^\s*\.\.\. \d+ more")
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that another process sends; the others, such as SIGSEGV, a process brings upon itself."""
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -69,8 +71,11 @@ class Child:
         if code is None:
             return "runs"
         ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        # Who was killed had no time to say why: its last line is about something else.
-        cause = first_error(self.log, self._log_from, or_last_line=code >= 0)
+        if -code in _FROM_OUTSIDE:
+            # Who was killed had no time to say why: whatever its log tells of is about something else.
+            cause = _epitaph(self.log)
+        else:
+            cause = first_error(self.log, self._log_from, or_last_line=code >= 0)
         return f"{ended}: {cause}" if cause else ended
 
     def ask_to_stop(self) -> None:
@@ -136,6 +141,15 @@ def stop_process(process: subprocess.Popen[str], grace_seconds: float = 10) -> N
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _epitaph(log: Path) -> str:
+    """What whoever killed a process wrote below its log: a last line that begins with ``error: ``."""
+    with contextlib.suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 4096))
+        last = file.read().decode(errors="replace").splitlines()[-1:]
+        return "".join(line.removeprefix("error: ").strip() for line in last if line.startswith("error: "))
+    return ""
 
 
 def first_error(log: Path, start: int = 0, *, or_last_line: bool = True) -> str:

@@ -41,6 +41,10 @@ def test_a_reprocess_is_planned_and_approved_first(dags: dict[str, Any]) -> None
     }
 
 
+def test_every_task_is_tried_again_as_its_scheduler_may_be_lost(dags: dict[str, Any]) -> None:
+    assert [task for dag in dags.values() for task in dag.tasks if not task.retries] == []
+
+
 def test_every_dag_explains_itself_and_only_reprocess_runs_several_times_at_once(dags: dict[str, Any]) -> None:
     for name, dag in dags.items():
         assert dag.doc_md

@@ -249,7 +249,7 @@ def test_one_setting_moves_all_jobs_there_with_the_same_dag_files(monkeypatch: p
         spark_runs_on="emr_serverless", emr_application_id="00abc", emr_execution_role_arn=ROLE, retry_seconds=7, **s3
     )
     monkeypatch.setattr(tasks, "get_settings", lambda: there)
-    batch = tasks.over_range("reprocess", flights, **tasks.DRIVER_LOST)
+    batch = tasks.over_range("reprocess", flights, **tasks.TASK_LOST)
     assert (batch.task_type, batch.task_id, batch.retries) == ("EmrJob", "reprocess", 2)
     assert batch.config == {"mode": "BATCH", "retryPolicy": {"maxAttempts": 1}}
     kept = streams.streams(flights)

@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 from airflow_calls import measure_calls
-from airflow_world import AirflowWorld
+from airflow_world import WAITS_FOR_A_PERSON, AirflowWorld
 
 from tidemark.delta import open_table
 from tidemark.errors import BusyError
@@ -82,11 +82,10 @@ def test_a_backfill_survives_a_killed_driver_and_a_second_run_on_its_date_waits(
     assert (planned["dates"], planned["bronze_rows"], planned["expected_seconds"]) == (2, 2_000, None)
     assert planned["bronze_bytes"] > 0
 
-    airflow.until(lambda: long.tasks()["approve"] in ("awaiting_input", "deferred"), f"it asks: {long.tasks()}")
+    airflow.until(lambda: long.tasks()["approve"] in WAITS_FOR_A_PERSON, f"it asks: {long.tasks()}")
     late = f"run {long.id} is still running"
     airflow.until(lambda: any(late in text for text in airflow.alerts), "its deadline passes, and somebody is told")
-    long.answer("approve", "Reject")
-    assert long.end() == "success"
+    assert long.end_answering("approve", "Reject") == "success"
     assert long.tasks()["reprocess"] == "skipped"
     assert version(airflow) == unchanged
 

@@ -18,6 +18,8 @@ from tidemark.settings import Settings, get_settings
 
 WAIT_SECONDS = 20
 """Between two looks whether a range is free."""
+ANSWER_RETRIES = 10
+"""How often a person is asked again: on a busy machine, up to every second answer that comes at once is lost."""
 EARLIER_RUNS = 20
 """Runs whose figures an estimate goes by."""
 
@@ -39,7 +41,7 @@ def settled(
     return {"from": first.isoformat(), "to": last.isoformat()}
 
 
-@task(retries=0)
+@task
 def plan(
     pipeline: str,
     params: dict[str, Any] | None = None,
@@ -63,9 +65,7 @@ def plan_reprocess(pipeline: Pipeline, measured: Asset) -> Any:
     """
     name = pipeline.name
 
-    @task.sensor(
-        task_id="plan", retries=0, mode="reschedule", poke_interval=WAIT_SECONDS, timeout=86_400, inlets=[measured]
-    )
+    @task.sensor(task_id="plan", mode="reschedule", poke_interval=WAIT_SECONDS, timeout=86_400, inlets=[measured])
     def settle(
         params: dict[str, Any] | None = None,
         data_interval_start: datetime | None = None,
@@ -107,6 +107,9 @@ class ApproveLongRange(ApprovalOperator):
     """Waits for a person where a run has more event dates than the setting allows; ends a dry run.
 
     Nothing has been started or changed until then. A rejected run is skipped; one that nobody answers for a day fails.
+
+    Airflow (to 3.3) may take an answer that comes within seconds of the question for the end of a lost task, and fails
+    it (apache/airflow issues 67287 and 72716). The task is retried then, and asks again.
     """
 
     def __init__(self, *, limit_days: int, **arguments: Any) -> None:
@@ -118,6 +121,14 @@ class ApproveLongRange(ApprovalOperator):
             **arguments,
         )
         self._limit_days = limit_days
+
+    def process_trigger_event_error(self, event: dict[str, Any]) -> None:
+        """End the task for good where nobody has answered: a retry would ask for another day.
+
+        Raises:
+            AirflowFailException: always; the message says what happened.
+        """
+        raise AirflowFailException(f"nothing was approved: {event['error']}")
 
     def execute(self, context: Context) -> Any:
         """Ask, if there is something to ask.
@@ -136,4 +147,4 @@ class ApproveLongRange(ApprovalOperator):
 
 def approve() -> ApproveLongRange:
     """The task that asks where the range is long."""
-    return ApproveLongRange(task_id="approve", limit_days=get_settings().approval_days)
+    return ApproveLongRange(task_id="approve", limit_days=get_settings().approval_days, retries=ANSWER_RETRIES)

@@ -11,10 +11,9 @@ from tidemark.definition import Pipeline
 from tidemark.settings import get_settings
 
 SPARK_CONNECTION = "spark_default"
-DRIVER_LOST: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=get_settings().retry_seconds)}
-"""Retry policy where the driver may have been lost: the job is idempotent, so it is run again. A refusal is not."""
-DATA_REFUSED: dict[str, Any] = {"retries": 0}
-"""Retry policy where the data was checked and refused: it has not changed since."""
+TASK_LOST: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=get_settings().retry_seconds)}
+"""Retry policy of every task that names no other. Its driver, its scheduler or its process may have been lost, and all
+tasks are idempotent. A refusal, of a form or of data, raises AirflowFailException, which is not retried."""
 PLANNED = "{{ ti.xcom_pull(task_ids='plan')['%s'] }}"
 
 
@@ -81,5 +80,5 @@ def dag_arguments(
         "catchup": False,
         "max_active_runs": max_active_runs,
         "tags": ["tidemark", pipeline.name, *([] if on or schedule is None else ["schedule switched off"])],
-        "default_args": {"on_failure_callback": [Alert()]},
+        "default_args": {"on_failure_callback": [Alert()], **TASK_LOST},
     }

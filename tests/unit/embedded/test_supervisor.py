@@ -54,7 +54,8 @@ def test_parts_start_in_the_order_of_their_needs(supervise: MakeSupervisor, tmp_
 def test_a_part_that_is_killed_comes_back_and_what_it_started_is_ended(
     supervise: MakeSupervisor, tmp_path: Path
 ) -> None:
-    supervisor = supervise(part("it", LEAVES_A_CHILD, tmp_path))
+    earlier = "print('Traceback (most recent call last):', 'ValueError: long ago', sep=chr(10), flush=True)"
+    supervisor = supervise(part("it", f"{earlier}\n{LEAVES_A_CHILD}", tmp_path))
     running = supervisor.parts["it"]
     wait_for(lambda: running.session and len(members([running.session])) == 2, "it and its child", depends_on=[])
     session = running.session
