@@ -16,7 +16,7 @@ from tidemark.days import days_between
 from tidemark.definition import ApproxDistinct, Pipeline, Rollup
 from tidemark.definition.measures import Dialect
 from tidemark.delta import NOTHING, position
-from tidemark.publish import removed_app
+from tidemark.publish import coverage, removed_app
 from tidemark.quality import Suite
 from tidemark.serving import Snapshot, pin
 from tidemark.settings import Settings
@@ -128,6 +128,8 @@ class _Comparison:
         self._inside = dated(start, end)
         self._keys = [*rollup.by, "pane_start", "event_date"]
         self._lacking = snapshot.lacking()
+        self._served = 0
+        """Values of the serving view that drift, once they have been compared."""
 
     def run(self, layer: str) -> tuple[int, int, list[Drift]]:
         """Panes compared, values that drift, and the first of them."""
@@ -140,6 +142,9 @@ class _Comparison:
             ).first()
             assert counts is not None
             drifts, kinds = [], dict(both.dtypes)
+            drifting = sum(counts[name] for name in self._rollup.measures)
+            if layer == "serving":
+                self._served = drifting
             for name, differs, e, f in values:
                 if counts[name]:
                     # As text: a table may hold dates and times that Python cannot.
@@ -147,7 +152,7 @@ class _Comparison:
                     ordered = both.where(differs).select(*self._keys, *shown).orderBy(*self._keys)
                     rows = ordered.limit(MAX_SHOWN).collect()
                     drifts += [self._drift(layer, name, row, row[e], row[f]) for row in rows]
-            return counts["panes"], sum(counts[name] for name in self._rollup.measures), drifts
+            return counts["panes"], drifting, drifts
         finally:
             both.unpersist()
 
@@ -198,10 +203,14 @@ class _Comparison:
 
     def _drift(self, layer: str, name: str, row: Any, expected: object, found: object) -> Drift:
         keys = ", ".join(f"{key}={row[key]}" for key in self._keys if key != "event_date")
-        return Drift(self._rollup.name, layer, keys, name, _text(expected), _text(found), self._cause(row))
+        return Drift(self._rollup.name, layer, keys, name, _text(expected), _text(found), self._cause(layer, row))
 
-    def _cause(self, row: Any) -> str:
+    def _cause(self, layer: str, row: Any) -> str:
         """What silver's rows of the date and key say, against bronze's."""
+        if layer == "speed" and not self._served and coverage(self._snapshot.batch, row["event_date"]) != NOTHING:
+            return (
+                "made before the date was reprocessed: the batch layer answers, and folding removes it; nothing to do"
+            )
         pane = F.col("event_date") == F.lit(row["event_date"])
         for key in self._rollup.by:
             pane = pane & F.col(key).eqNullSafe(F.lit(row[key]))

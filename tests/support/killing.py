@@ -3,12 +3,12 @@
 import contextlib
 import os
 import signal
-import subprocess
-import time
 from pathlib import Path
 
+from tidemark.processes import Child, cpu_seconds
+from tidemark.waiting import wait_for
+
 SUPPORT = Path(__file__).parent
-PATIENCE_SECONDS = 240
 
 
 def kill_session(leader: int) -> None:
@@ -24,22 +24,29 @@ def python_environment(python: str) -> dict[str, str]:
     """The environment of a driver that some Python runs: its own Spark, and the modules of this folder."""
     project = SUPPORT.parents[1]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
-    return {**kept, "PYSPARK_PYTHON": python, "PYTHONPATH": os.pathsep.join([str(project / "spark"), str(SUPPORT)])}
+    paths = os.pathsep.join([str(project / "spark"), str(SUPPORT)])
+    return {**kept, "PYSPARK_PYTHON": _worker_python(python), "PYTHONPATH": paths}
+
+
+def _worker_python(python: str) -> str:
+    """The Python that Spark starts as a worker, which connects before it imports; as Tidemark's own jobs have it."""
+    early = Path(python).with_name("tidemark-spark-python")
+    if not early.exists():  # an environment that has another Spark, and no Tidemark
+        early.write_text(f"#!{python}\nfrom tidemark_spark.early_worker import main\n\nmain()\n")
+        early.chmod(0o755)
+    return str(early)
 
 
 def kill_at_seams(python: str, url: str, folder: Path, pairs: list[str], script: str = "dying_driver.py") -> None:
     """Run a dying driver over "seam:stream" pairs, and kill all of it once each query has reached its seam."""
     command = [python, str(SUPPORT / script), url, str(folder), *pairs]
-    with (folder / "log").open("w") as log:
-        driver = subprocess.Popen(
-            command, stdout=log, stderr=log, start_new_session=True, env=python_environment(python)
-        )
-        try:
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while not all((folder / f"{pair.split(':')[0]}.reached").exists() for pair in pairs):
-                assert driver.poll() is None, (folder / "log").read_text()[-3000:]
-                assert time.monotonic() < deadline, (folder / "log").read_text()[-3000:]
-                time.sleep(0.05)
-        finally:
-            kill_session(driver.pid)
-            driver.wait()
+    log, reached = folder / "log", [folder / f"{pair.split(':')[0]}.reached" for pair in pairs]
+    driver = Child("the driver", command, log, python_environment(python))
+    try:
+        wait_for(
+            lambda: all(file.exists() for file in reached), "each query is at its seam", depends_on=[driver],
+            moves=lambda: (log.stat().st_size, cpu_seconds([driver.process.pid]) // 5), every_seconds=0.05,
+        )  # fmt: skip
+    finally:
+        kill_session(driver.process.pid)
+        driver.process.wait()

@@ -4,7 +4,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from tidemark.airflow import pools
+from tidemark.airflow import pools, preload
 
 
 async def page(scope: Any, receive: Any, send: Any) -> None:
@@ -18,7 +18,7 @@ class TidemarkPlugin(AirflowPlugin):
     """The pool of the Spark jobs, made as the scheduler starts, and a page in the UI."""
 
     name = "tidemark"
-    listeners = [pools]  # noqa: RUF012  (as its base declares it)
+    listeners = [pools, preload]  # noqa: RUF012  (as its base declares it)
     fastapi_apps = [{"app": page, "url_prefix": "/tidemark", "name": "Tidemark"}]  # noqa: RUF012
     external_views = [  # noqa: RUF012
         {"name": "Tidemark", "href": "/tidemark/", "destination": "nav", "url_route": "tidemark"}

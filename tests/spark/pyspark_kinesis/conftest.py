@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,12 +14,23 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from kinesis_emulator import running_emulator
+from tidemark.waiting import wait_for
 
 # Set when this file is read, before any Spark session starts, since Spark's Python workers inherit its environment.
 os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
 os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
 
-PATIENCE_SECONDS = 60
+
+class _Alive:
+    """A query, as a dependency of a wait."""
+
+    def __init__(self, query: StreamingQuery) -> None:
+        self._query = query
+
+    def check(self) -> None:
+        """Raise what ended the query."""
+        if (error := self._query.exception()) is not None:
+            raise error
 
 
 class Sink:
@@ -28,29 +38,26 @@ class Sink:
 
     def __init__(self) -> None:
         self.batches: dict[int, list[Row]] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
 
     def __call__(self, frame: DataFrame, batch: int) -> None:
         rows = frame.collect()
-        with self._changed:
+        with self._lock:
             if batch in self.batches:
                 assert sorted(self.batches[batch]) == sorted(rows), f"batch {batch} was replayed with other rows"
             self.batches[batch] = rows
-            self._changed.notify_all()
 
     @property
     def rows(self) -> list[Row]:
-        return [row for batch in sorted(self.batches) for row in self.batches[batch]]
+        with self._lock:
+            return [row for batch in sorted(self.batches) for row in self.batches[batch]]
 
     def wait_for(self, number: int, query: StreamingQuery) -> None:
         """Wait until so many rows are there; raise what ended the query otherwise."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        with self._changed:
-            while len(self.rows) < number:
-                if (error := query.exception()) is not None:
-                    raise error
-                assert time.monotonic() < deadline, f"{len(self.rows)} of {number} rows came: {query.status}"
-                self._changed.wait(0.2)
+        wait_for(
+            lambda: len(self.rows) >= number, f"{number} rows", depends_on=[_Alive(query)],
+            moves=lambda: (len(self.rows), str(query.status)), every_seconds=0.05,
+        )  # fmt: skip
 
     def assert_each_once_in_order(self, stream: Stream) -> None:
         assert Counter(bytes(row.data) for row in self.rows) == Counter(stream.values)
