@@ -1,6 +1,7 @@
 """The DAGs: which there are, how they are ordered, and what their forms accept."""
 
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, date, datetime
@@ -43,6 +44,15 @@ def test_a_reprocess_is_planned_and_approved_first(dags: dict[str, Any]) -> None
 
 def test_every_task_is_tried_again_as_its_scheduler_may_be_lost(dags: dict[str, Any]) -> None:
     assert [task for dag in dags.values() for task in dag.tasks if not task.retries] == []
+
+
+def test_what_dag_files_import_is_imported_once_where_their_processes_are_forked_from() -> None:
+    from tidemark.airflow.preload import MODULES
+
+    imports = re.compile(r"^from tidemark\.airflow\.(\w+) import", re.MULTILINE)
+    imported = {name for file in DAGS.glob("*.py") for name in imports.findall(file.read_text())}
+    assert imported
+    assert imported <= set(MODULES)
 
 
 def test_every_dag_explains_itself_and_only_reprocess_runs_several_times_at_once(dags: dict[str, Any]) -> None:
