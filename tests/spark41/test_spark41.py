@@ -53,13 +53,19 @@ def new_stream(url: str, shards: int = 1) -> Stream:
     return stream
 
 
-def run(python: str, stream: Stream, folder: Path, **options: str) -> list[list[Row]]:
-    """One Trigger.AvailableNow; the batches that there are now."""
-    command = [python, str(SUPPORT / "kinesis_query.py"), stream.url, stream.name, str(folder), json.dumps(options)]
-    environment = python_environment(python)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+def run(python: str, stream: Stream, folder: Path, times: int = 1, **options: str) -> list[list[Row]]:
+    """Trigger.AvailableNow, some times one after the other; the batches that there are now."""
+    run_all(python, [(stream, folder)], times, **options)
     return batches_of(folder / "out")
+
+
+def run_all(python: str, queries: list[tuple[Stream, Path]], times: int = 1, **options: str) -> None:
+    """The same for several queries at once, each of a stream and a folder."""
+    [url] = {stream.url for stream, _ in queries}
+    pairs = [f"{stream.name}:{folder}" for stream, folder in queries]
+    command = [python, str(SUPPORT / "kinesis_query.py"), url, json.dumps(options), str(times), *pairs]
+    done = subprocess.run(command, env=python_environment(python), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def assert_each_once_in_order(stream: Stream, batches: list[list[Row]]) -> None:
@@ -85,8 +91,7 @@ def test_available_now_is_one_micro_batch_within_the_limits(python: str, url: st
     stream.resize(3)
     stream.put(10)
     # Children after their parents: each generation's part is the next micro-batch's, and 2 become 3 by way of 4.
-    for _ in range(3):
-        batches = run(python, stream, tmp_path)
+    batches = run(python, stream, tmp_path, times=3)
     assert_each_once_in_order(stream, batches)
 
 
@@ -112,8 +117,9 @@ def test_a_query_killed_at_a_seam_resumes_exactly(python: str, url: str, tmp_pat
         done = len(list((tmp_path / seam / "out").glob("*.json")))
         assert done == {"after-ledger": 0, "before-commit": 1, "after-commit": 1}[seam]
         stream.put(50)
-        run(python, stream, tmp_path / seam)
-        assert_each_once_in_order(stream, run(python, stream, tmp_path / seam))
+    run_all(python, [(stream, tmp_path / seam) for seam, stream in streams.items()], times=2)
+    for seam, stream in streams.items():
+        assert_each_once_in_order(stream, batches_of(tmp_path / seam / "out"))
 
 
 def test_any_record_becomes_what_it_becomes_on_spark_42(python: str, spark: SparkSession, tmp_path: Path) -> None:
