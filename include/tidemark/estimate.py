@@ -11,6 +11,7 @@ from tidemark.candidates import candidates, date_index
 from tidemark.definition import Pipeline
 from tidemark.delta import files_of, open_table, position
 from tidemark.errors import TidemarkError
+from tidemark.log import DateIndex
 from tidemark.settings import Settings
 from tidemark.tables import INGEST_APP, tables_of
 
@@ -33,13 +34,21 @@ class Timed(NamedTuple):
 
 
 def event_dates(pipeline: Pipeline, settings: Settings) -> list[date]:
-    """The event dates that silver holds, in order.
+    """The event dates of which the log or silver holds events, quarantined ones included, in order.
+
+    Silver alone does not tell: rows that somebody deleted there come back by a reprocess, which must not be refused.
 
     Raises:
         TableError: the pipeline has no tables yet.
     """
+    through = position(open_table(tables_of(pipeline, settings).bronze, settings), INGEST_APP)
+    return _event_dates(pipeline, settings, date_index(pipeline, settings), through)
+
+
+def _event_dates(pipeline: Pipeline, settings: Settings, index: DateIndex, through: int) -> list[date]:
     files = files_of(open_table(tables_of(pipeline, settings).silver, settings))
-    return sorted(set(files["partition.event_date"].to_pylist()) - {None})
+    held = set(files["partition.event_date"].to_pylist()) - {None}
+    return sorted(held | set(index.dates(date.min, date.max, through)))
 
 
 def slice_of(pipeline: Pipeline, settings: Settings, start: date, end: date) -> Slice:
@@ -51,7 +60,8 @@ def slice_of(pipeline: Pipeline, settings: Settings, start: date, end: date) -> 
     tables = tables_of(pipeline, settings)
     bronze = open_table(tables.bronze, settings)
     index = date_index(pipeline, settings)
-    intervals = candidates(index, pipeline, start, end, position(bronze, INGEST_APP))
+    through = position(bronze, INGEST_APP)
+    intervals = candidates(index, pipeline, start, end, through)
     files = files_of(bronze)
     low, high = files["min.ingest_batch"], files["max.ingest_batch"]
     read = pa.array([False] * files.num_rows)
@@ -59,7 +69,7 @@ def slice_of(pipeline: Pipeline, settings: Settings, start: date, end: date) -> 
         inside = pc.and_(pc.less_equal(low, interval.high), pc.greater_equal(high, interval.low))
         read = pc.or_(read, pc.fill_null(inside, True))
     files = files.filter(read)
-    found = sum(start <= day < end for day in event_dates(pipeline, settings))
+    found = sum(start <= day < end for day in _event_dates(pipeline, settings, index, through))
     return Slice(
         (end - start).days,
         found,

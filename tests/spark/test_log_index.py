@@ -10,7 +10,8 @@ from sales_lake import DAYS, SALES, Lake, expectation, lake, pipeline, sale, set
 
 import tidemark_spark.reprocess as reprocessing
 from tidemark.delta import open_table
-from tidemark.errors import CoverageError, DefinitionChangedError, TableError
+from tidemark.errors import CoverageError, DefinitionChangedError, TableError, TidemarkError
+from tidemark.estimate import refuse_before_history, slice_of
 from tidemark.generations import begin_generation
 from tidemark.publish import covered_app, publish_dates
 from tidemark.quality.suite import Suite
@@ -38,9 +39,13 @@ def test_rows_of_silver_that_somebody_deleted_come_back(spark: SparkSession, lak
     lake.add(sale(1, DAYS[0]))
     lake.add(sale(2, DAYS[1]))
     before = lake.served()
-    open_table(tables_of(SALES, lake.settings).silver, lake.settings).delete(f"event_date = '{DAYS[1]}'")
-    done = reprocess(spark, SALES, suite(), lake.settings, DAYS[1], DAYS[2], wait_seconds=5, audit=False)
-    assert (done.silver_rows, done.published) == (1, [DAYS[1]])
+    open_table(tables_of(SALES, lake.settings).silver, lake.settings).delete(f"event_date = '{DAYS[0]}'")
+    refuse_before_history(SALES, lake.settings, DAYS[0], DAYS[1])
+    with pytest.raises(TidemarkError, match=f"are {DAYS[0]} to {DAYS[1]}"):
+        refuse_before_history(SALES, lake.settings, DAYS[0] - timedelta(days=1), DAYS[1])
+    assert slice_of(SALES, lake.settings, DAYS[0], DAYS[1]).dates_with_events == 1
+    done = reprocess(spark, SALES, suite(), lake.settings, DAYS[0], DAYS[1], wait_seconds=5, audit=False)
+    assert (done.silver_rows, done.published) == (1, [DAYS[0]])
     assert lake.served() == before
     assert lake.ids("silver") == ["s1", "s2"]
     assert reconcile(spark, SALES, suite(), lake.settings, DAYS[0], DAYS[2]).served == 0
