@@ -16,12 +16,6 @@ from tidemark_spark.session import local_session
 # Every `java` below this process reads it.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
-INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
-"""Expressions are interpreted in this session. Hundreds of plans run once each here, and classes for them take time: in
-one test 30 of 75 s of processor time. Jobs that tests submit compile as users' do. ``TIDEMARK_SPARK_CONF`` decides for
-both: with '{"spark.sql.codegen.wholeStage": "true", "spark.sql.codegen.factoryMode": "FALLBACK"}' all compile.
-"""
-
 __all__ = ["refine", "settings", "spark"]
 
 
@@ -29,8 +23,7 @@ __all__ = ["refine", "settings", "spark"]
 def spark() -> Iterator[SparkSession]:
     own = get_settings()
     ensure_jars(own, print)
-    interpreted = own.model_copy(update={"spark_conf": {**INTERPRETED, **own.spark_conf}})
-    session = local_session("tests", interpreted)
+    session = local_session("tests", own)
     session.sparkContext.setLogLevel("ERROR")
     yield session
     session.stop()

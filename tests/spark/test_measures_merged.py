@@ -297,5 +297,5 @@ def test_a_sum_past_38_digits_fails_in_spark_and_is_not_null(spark: SparkSession
     [state] = Sum("d").states("m", SCHEMA)
     huge = pa.table({state.column: pa.array([Decimal("9" * 34)] * 2, pa.decimal128(38, 4))})
     merged = spark.createDataFrame(huge).selectExpr(state.merge[Dialect.SPARK])
-    with pytest.raises(ArithmeticException, match=r"NUMERIC_VALUE_OUT_OF_RANGE|ARITHMETIC_OVERFLOW"):
+    with pytest.raises(ArithmeticException, match="cannot be represented"):
         merged.collect()
