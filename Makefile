@@ -5,7 +5,7 @@ STAMP := $(VENV)/.tidemark-setup
 SOURCES := include spark dags
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stack stack-test test test-fast test-newest faults faults-merge faults-changes faults-demo faults-calls faults-airflow lint types format lock clean
+.PHONY: help setup wheels test-wheels demo stack stack-test test test-fast test-newest faults faults-merge faults-changes faults-demo demo-busy faults-calls faults-airflow lint types format lock clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,11 @@ $(STAMP): requirements.txt pyproject.toml
 	@scripts/setup.sh
 	@touch $@
 
+wheels: $(STAMP) ## Build the distributions pyspark-kinesis and kinesis-emulator, sdist and wheel, into dist/
+	@for package in spark/pyspark_kinesis include/kinesis_emulator; do \
+		$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist $$package || exit 1; done
+	@ls dist/*.whl dist/*.tar.gz
+
 demo: $(STAMP) ## Run the whole platform on this machine and prove its result (ARGS=--keep leaves it running)
 	@$(BIN)/tidemark demo $(ARGS)
 
@@ -35,14 +40,17 @@ stack: .env ## Bring the stack up with docker compose, and wait until all of it 
 stack-test: $(STAMP) .env ## Hurt a stack of its own in every way, and prove that nothing is lost (half an hour; needs docker compose)
 	@$(BIN)/pytest tests/stack $(ARGS)
 
-test: $(STAMP) ## Run all tests, two files at a time (ARGS="-k name" chooses)
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
+test: $(STAMP) ## Run all tests, three files at a time, the longest first (ARGS="-k name" chooses)
+	@$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: $(STAMP) ## Run the tests that need no Spark, no Airflow and no server
 	@$(BIN)/pytest tests/unit $(ARGS)
 
 test-newest: $(STAMP) ## Run the unit tests and one pipeline on the newest Python that is there (in .venv-newest)
 	@scripts/test_newest.sh $(ARGS)
+
+test-wheels: $(STAMP) ## Install the two wheels beside Spark 4.1 and 4.2 on each Python from 3.10 to 3.13 that is there, and run a query
+	@$(BIN)/pytest tests/wheels/matrix.py $(ARGS)
 
 faults: $(STAMP) ## Run many seeded fault schedules of the Kinesis source (ARGS="--count 200 --first-seed 0")
 	@PYTHONPATH=tests/support:tests/faults $(BIN)/python tests/faults/kinesis_schedules.py $(ARGS)
@@ -55,6 +63,9 @@ faults-changes: $(STAMP) ## Change definitions while hostile records come, by se
 
 faults-demo: $(STAMP) ## Run the demo with each of its parts killed once at a seeded moment (ARGS="--count 10 --first-seed 0")
 	@PYTHONPATH=tests/support $(BIN)/python tests/faults/demo_faults.py $(ARGS)
+
+demo-busy: $(STAMP) ## Run the demo beside stress-ng, or other Spark jobs (ARGS="--beside stress --count 5"; needs stress-ng)
+	@PYTHONPATH=tests/support $(BIN)/python tests/faults/busy_demo.py $(ARGS)
 
 faults-calls: $(STAMP) ## Ask Airflow's API five times at once beside its scheduler (ARGS="--rounds 200")
 	@PYTHONPATH=tests/support $(BIN)/python tests/faults/api_calls.py $(ARGS)
@@ -69,8 +80,9 @@ lint: $(STAMP) ## Check style, format and the contracts between layers
 
 types: $(STAMP) ## Check types, strictly
 	@$(BIN)/mypy $(SOURCES)
+	@$(BIN)/mypy --python-version 3.10 --cache-dir .mypy_cache/3.10 -p pyspark_kinesis -p kinesis_emulator
 
-format: $(STAMP) ## Format the code, and mend what ruff can mend
+format: $(STAMP) ## Format the code, and fix what ruff can fix
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 

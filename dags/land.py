@@ -9,6 +9,8 @@ and files to be loaded again come the way of all events, through the same rules,
   within the deduplication horizon, a reprocess over all of the date).
 - A file that cannot be put (a damaged gzip, a line longer than a record may be) is moved to ``…_failed``; the run fails
   and says why, after it has put the others. Lines that do not parse are quarantined by the stream, like every record.
+- A file that S3 does not give, or does not let be moved, stays where it is; the others are put, and the task says which
+  one it is, and tries again.
 - Write a file under a new name each time, and whole, as S3 does.
 
 Credentials are those of the connection *aws_default*, or else of AWS's default chain.

@@ -15,6 +15,8 @@ venv=${VENV:-.venv}
 what=${1:-all}
 network="check the network; behind a proxy set HTTPS_PROXY; PIP_INDEX_URL names another package index, and SSL_CERT_FILE a \
 file of certificate authorities"
+room="the disk is full: an environment takes 2.3 GB, and uv's cache as much again where it is not on the same file system; \
+free room in $PWD, \${TMPDIR:-/tmp} and uv's cache (UV_CACHE_DIR), or set VENV, TMPDIR and UV_CACHE_DIR to a disk that has it"
 
 # step TEXT REMEDY COMMAND...: runs a command in silence, and says how long it took, or why it failed and what to do.
 step() {
@@ -29,6 +31,7 @@ step() {
         code=$?
         printf 'failed after %d s\n' $(($(date +%s) - began)) >&2
         cat "$log" >&2
+        if grep -qi 'no space left on device\|disk quota exceeded' "$log"; then remedy=$room; fi
         printf '\nerror: setup failed, see above; %s. Then run it again: what is done is kept\n' "$remedy" >&2
         exit "$code"
     fi

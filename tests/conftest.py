@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from layers import refine, settings
 from pyspark.sql import SparkSession
 
@@ -13,8 +15,16 @@ from tidemark.settings import get_settings
 from tidemark_spark.session import local_session
 
 # Hundreds of JVMs live for seconds here, and what an optimising compiler spends on one is half of its processor time.
+# With it off, Java keeps 48 MB for compiled code. A session of many tests fills them: it sweeps, and compiles again.
 # Every `java` below this process reads it.
-os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+os.environ.setdefault(
+    "JDK_JAVA_OPTIONS",
+    "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC -XX:MetaspaceSize=256m",
+)
+
+# A bound of time would fail on a busy machine what passes on a quiet one.
+hypothesis_settings.register_profile("tidemark", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("tidemark")
 
 __all__ = ["refine", "settings", "spark"]
 

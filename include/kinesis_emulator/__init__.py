@@ -5,4 +5,5 @@
 
 from kinesis_emulator.runner import running_emulator, start_emulator
 
+__version__ = "0.1.0"
 __all__ = ["running_emulator", "start_emulator"]

@@ -1,14 +1,18 @@
-"""Injected faults: which calls fail, and how."""
+"""Injected faults: which calls fail or are answered oddly, and how."""
 
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from kinesis_emulator.errors import KinesisError
+from kinesis_emulator.tokens import decoded
+
+Request = dict[str, Any]
+Answer = dict[str, Any] | bytes
 
 # What can expire in a request of an operation, and how its answer says so.
 _EXPIRING = {
@@ -19,20 +23,27 @@ _EXPIRING = {
 }
 
 
+# Answers that AWS gives at times, and the operation that gives them.
+_ODD = {"omit": "ListShards", "empty": "GetRecords", "unending": "GetRecords"}
+
+
 class Fault(BaseModel):
     """A fault to inject: into the next ``calls`` calls of an operation, or into each with a probability.
 
-    One of kind ``expire`` meets the calls only that hand in an iterator or the token of a page.
+    One of kind ``expire`` meets the calls only that hand in an iterator or the token of a page. ``omit`` leaves
+    ``shards`` out of a list; ``empty`` gives no records though there are some, ``seconds`` behind the tip, and the same
+    iterator again; ``unending`` gives an iterator behind the last record of a closed shard.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     operation: str
-    kind: Literal["throttle", "error", "hang", "close", "expire"]
+    kind: Literal["throttle", "error", "hang", "close", "expire", "omit", "empty", "unending"]
     calls: int | None = Field(default=None, ge=0)
     probability: float = Field(default=1.0, ge=0, le=1)
     seed: int = 0
     seconds: float = Field(default=30.0, ge=0)
+    shards: list[str] = []
 
 
 _RULES = TypeAdapter(list[Fault])
@@ -48,6 +59,8 @@ class _Armed:
         if self.fault.operation not in (operation, "*") or self.left == 0:
             return False
         if self.fault.kind == "expire" and not request.get(_EXPIRING.get(operation, ("", ""))[0]):
+            return False
+        if _ODD.get(self.fault.kind, operation) != operation:
             return False
         if self.randomness.random() >= self.fault.probability:
             return False
@@ -78,6 +91,8 @@ class Faults:
             raise KinesisError("ValidationException", f"expected a list of rules: {wrong}") from error
         for fault in faults:
             operations = _EXPIRING.keys() if fault.kind == "expire" else self._operations
+            if fault.kind in _ODD:
+                operations = {_ODD[fault.kind]}
             if fault.operation not in ("*", *operations):
                 known = ", ".join(sorted(operations))
                 raise KinesisError(
@@ -104,3 +119,31 @@ def refusal(kind: str, operation: str) -> KinesisError | None:
             return KinesisError(code, f"{what} expired (injected)")
         case _:
             return None
+
+
+def odd(fault: Fault, request: Mapping[str, Any], answer: Answer, iterator_at: Callable[[Request], Answer]) -> Answer:
+    """The answer to a call that meets a fault, where the service gives an odd one; the right one for other faults.
+
+    ``iterator_at``: GetShardIterator.
+    """
+    if fault.kind not in _ODD:
+        return answer
+    told: dict[str, Any] = orjson.loads(answer) if isinstance(answer, bytes) else answer
+    match fault.kind:
+        case "omit":
+            return {**told, "Shards": [one for one in told["Shards"] if one["ShardId"] not in fault.shards]}
+        case "empty" if told["Records"]:
+            behind = round(fault.seconds * 1000)
+            return {"Records": [], "NextShardIterator": request["ShardIterator"], "MillisBehindLatest": behind}
+        case "unending" if "NextShardIterator" not in told:
+            following = request["ShardIterator"]
+            if told["Records"]:
+                malformed = KinesisError("InvalidArgumentException", f"Invalid ShardIterator {following}.")
+                name, _, shard_id, _, _ = decoded(following, malformed, str, int, str, int, float)
+                place = {"StreamName": name, "ShardId": shard_id, "ShardIteratorType": "AFTER_SEQUENCE_NUMBER"}
+                last = {"StartingSequenceNumber": told["Records"][-1]["SequenceNumber"]}
+                described = iterator_at({**place, **last})
+                assert isinstance(described, dict)
+                following = described["ShardIterator"]
+            return {"Records": told["Records"], "NextShardIterator": following, "MillisBehindLatest": 0}
+    return answer

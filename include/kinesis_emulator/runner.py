@@ -1,11 +1,15 @@
 """Runs the emulator in a process of its own."""
 
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+_SAID_BYTES = 2**20
 
 
 def start_emulator(
@@ -16,31 +20,54 @@ def start_emulator(
     Raises:
         RuntimeError: it did not start; the message is the emulator's own (a taken port, say).
     """
-    command = [sys.executable, "-m", "kinesis_emulator", "--port", str(port), *arguments]
-    if data_dir is not None:
-        command += ["--data-dir", str(data_dir)]
     # A file and not a pipe: nobody drains a pipe later, and an emulator that logs much would block on it.
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
-        assert process.stdout is not None
-        endpoint = process.stdout.readline().strip()
-        if not endpoint:
-            process.wait()
-            errors.seek(0)
-            raise RuntimeError(errors.read().strip() or "the emulator ended before it was ready")
+    with tempfile.TemporaryFile() as log:
+        process, endpoint, _ = _started(port, data_dir, arguments, log)
     return process, endpoint
 
 
 @contextmanager
 def running_emulator(port: int = 0, *, data_dir: Path | None = None, arguments: tuple[str, ...] = ()) -> Iterator[str]:
-    """The endpoint URL of an emulator that runs for the length of the ``with`` block."""
-    process, endpoint = start_emulator(port, data_dir=data_dir, arguments=arguments)
-    try:
-        yield endpoint
-    finally:
-        process.terminate()
+    """The endpoint URL of an emulator that runs for the length of the ``with`` block.
+
+    What it logs meanwhile is written to the standard error when the block ends.
+    """
+    with tempfile.TemporaryFile() as log:
+        process, endpoint, told = _started(port, data_dir, arguments, log)
         try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            yield endpoint
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            _tell(log, told)
+
+
+def _started(
+    port: int, data_dir: Path | None, arguments: tuple[str, ...], log: IO[bytes]
+) -> tuple[subprocess.Popen[str], str, int]:
+    """The process, its endpoint, and how many bytes of its log were told."""
+    command = [sys.executable, "-m", "kinesis_emulator", "--port", str(port), *arguments]
+    if data_dir is not None:
+        command += ["--data-dir", str(data_dir)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    assert process.stdout is not None
+    endpoint = process.stdout.readline().strip()
+    if not endpoint:
+        process.wait()
+        said = os.pread(log.fileno(), _SAID_BYTES, 0).decode(errors="replace").strip()
+        raise RuntimeError(said or "the emulator ended before it was ready")
+    return process, endpoint, _tell(log, 0)
+
+
+def _tell(log: IO[bytes], told: int) -> int:
+    """Tell what was logged behind so many bytes; returns how many that makes.
+
+    Without a seek: both processes have one place in the file, and the emulator goes on to write there.
+    """
+    said = os.pread(log.fileno(), _SAID_BYTES, told)
+    sys.stderr.write(said.decode(errors="replace"))
+    return told + len(said)

@@ -13,12 +13,17 @@ def encoded(values: list[Any]) -> str:
     return base64.urlsafe_b64encode(orjson.dumps(values)).decode()
 
 
-def decoded(token: str, code: str, length: int) -> list[Any]:
-    """The ``length`` values of a word; raises KinesisError with ``code`` for any other text."""
+def decoded(token: str, error: KinesisError, *types: type) -> list[Any]:
+    """The values of a word, of these types; raises the error for any other text."""
     try:
         values = orjson.loads(base64.urlsafe_b64decode(token))
-    except ValueError as error:
-        raise KinesisError(code, "the token is malformed") from error
-    if not isinstance(values, list) or len(values) != length:
-        raise KinesisError(code, "the token is malformed")
+    except ValueError:
+        raise error from None
+    if not isinstance(values, list) or [type(value) for value in values] != list(types):
+        raise error
     return values
+
+
+def decoded_page(token: str, *types: type) -> list[Any]:
+    """The values of the token of a page; raises ExpiredNextTokenException for any other text."""
+    return decoded(token, KinesisError("ExpiredNextTokenException", f"NextToken {token} is invalid."), *types)

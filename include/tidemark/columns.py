@@ -28,7 +28,8 @@ EVENT_DATE: Fields = [("event_date", pa.date32())]
 
 BATCH_BYTES = "ingest_batch_bytes"
 BRONZE: Fields = [*KINESIS, *COORDINATE, (BATCH_BYTES, pa.int64()), *INGEST]
-"""``ingest_batch_bytes``: the bytes of data of all records of the row's ingest_batch; refine bounds its memory by them.
+"""``ingest_batch_bytes``: the bytes of data of all records of the row's ingest_batch, or more where they hold many
+small events (``tidemark.documents.sizes_of``); refine bounds its memory by them.
 
 Its bounds in the log tell what a file holds in memory, which the size of the file, being compressed, does not.
 """

@@ -7,8 +7,8 @@ put-if-absent.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime, time
-from typing import Any, Literal, NamedTuple
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,15 +19,17 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 
 from tidemark.data_files import partitions_of, write_by_partition
 from tidemark.durability import sync_commits
-from tidemark.errors import TableError
-from tidemark.settings import Settings
+from tidemark.errors import NoTableError, TableError
 from tidemark.tables import INGEST_APP, SEALED_APP, SEGMENT_APP, TIMESTAMP, Table, Tables
+
+if TYPE_CHECKING:  # what each Python worker of Spark imports is a part of the start of each query
+    from tidemark.settings import Settings
 
 NOTHING = -1
 """Position of a table that holds nothing yet, and segment before the first."""
 
 EVOLVED = "tidemark.evolved"
-"""Table property: columns were added since the table was made, so older files lack some."""
+"""Table property: columns came or went since the table was made, so some files lack some."""
 
 _INDEXED_COLUMNS = 32
 """Columns of which Delta's log has statistics unless a table says otherwise: the first."""
@@ -47,7 +49,7 @@ retry_conflicts = retry(
 """Runs an optimistic transaction again from a fresh snapshot when another commit won; gives up after 30 attempts."""
 
 
-def create_tables(tables: Tables, settings: Settings) -> None:
+def create_tables(tables: Tables, settings: "Settings") -> None:
     """Create the tables that do not exist yet, and add the columns that a definition has gained to those that do.
 
     A column that the definition has lost stays: its values are kept, and rows written from now on have none.
@@ -63,11 +65,12 @@ def create_tables(tables: Tables, settings: Settings) -> None:
             "under another type: give the column, or the measure, a new name; a reprocess fills it for old dates"
         )
     for table, snapshot in existing:
-        if gained := _gained(table, snapshot):
-            # In this order: a process that dies between the two leaves readers that look for columns by name, which is
-            # right for any table, and the next start adds the columns.
-            if EVOLVED not in snapshot.metadata().configuration:
-                _set_properties(table, {EVOLVED: "true"}, settings)
+        gained = _gained(table, snapshot)
+        # Before anything is written, or added: a process that dies in between leaves readers that look for columns by
+        # name, which is right for any table, and the next start adds the columns.
+        if (gained or _lost(table, snapshot)) and EVOLVED not in snapshot.metadata().configuration:
+            _set_properties(table, {EVOLVED: "true"}, settings)
+        if gained:
             _add_columns(table, gained, settings)
         wanted = _indexed(table)
         if not wanted.items() <= snapshot.metadata().configuration.items():
@@ -86,7 +89,7 @@ def create_tables(tables: Tables, settings: Settings) -> None:
 
 
 @retry_conflicts
-def _add_columns(table: Table, gained: list[Field], settings: Settings) -> None:
+def _add_columns(table: Table, gained: list[Field], settings: "Settings") -> None:
     """Add the columns that another process has not added meanwhile; streams may append beside it."""
     snapshot = open_table(table, settings)
     held = _fields(snapshot.schema())
@@ -95,14 +98,14 @@ def _add_columns(table: Table, gained: list[Field], settings: Settings) -> None:
 
 
 @retry_conflicts
-def _set_properties(table: Table, wanted: dict[str, str], settings: Settings) -> None:
+def _set_properties(table: Table, wanted: dict[str, str], settings: "Settings") -> None:
     """Set the properties that the table has not, or has otherwise; each alteration needs the newest snapshot."""
     snapshot = open_table(table, settings)
     if not wanted.items() <= snapshot.metadata().configuration.items():
         snapshot.alter.set_table_properties(wanted, raise_if_not_exists=False)
 
 
-def _exists(table: Table, settings: Settings) -> bool:
+def _exists(table: Table, settings: "Settings") -> bool:
     return DeltaTable.is_deltatable(table.uri, settings.storage_options or None)
 
 
@@ -132,6 +135,11 @@ def _gained(table: Table, snapshot: DeltaTable) -> list[Field]:
     return [Field(name, field.type, nullable=True) for name, field in wanted.items() if name not in held]
 
 
+def _lost(table: Table, snapshot: DeltaTable) -> set[str]:
+    """The columns of which rows written from now on have no value: files of Spark lack them."""
+    return _fields(snapshot.schema()).keys() - set(table.schema.names)
+
+
 def mismatched(table: Table, snapshot: DeltaTable) -> dict[str, tuple[str, str]]:
     """Columns that a table has under another type than the definition: the type there, and the definition's."""
     held, wanted = _fields(snapshot.schema()), _fields(Schema.from_arrow(table.schema))
@@ -149,12 +157,12 @@ def _conflicts(table: Table, snapshot: DeltaTable) -> list[str]:
     return problems
 
 
-def open_table(table: Table, settings: Settings) -> DeltaTable:
+def open_table(table: Table, settings: "Settings") -> DeltaTable:
     """The newest snapshot of a table.
 
     Raises:
-        TableError: there is no such table yet, its log cannot be read, or it has deletion vectors; the message says
-            what to do.
+        TableError: there is no such table yet (NoTableError), its log cannot be read, or it has deletion vectors; the
+            message says what to do.
     """
     return open_uri(table.uri, settings.storage_options)
 
@@ -164,7 +172,9 @@ def open_uri(uri: str, storage_options: Mapping[str, str], version: int | None =
     try:
         snapshot = DeltaTable(uri, version=version, storage_options=dict(storage_options) or None)
     except TableNotFoundError as error:
-        raise TableError(f"there is no table at {uri}: run `tidemark init` or start the pipeline's streams") from error
+        raise NoTableError(
+            f"there is no table at {uri}: run `tidemark init` or start the pipeline's streams"
+        ) from error
     except (DeltaError, ValueError) as error:
         raise TableError(
             f"the log of the table at {uri} cannot be read: {' '.join(str(error).split())[:300]}. If the error is "
@@ -191,11 +201,9 @@ def refuse_deletion_vectors(snapshot: DeltaTable) -> None:
 _MANY_PARTITIONS = 200
 """Partitions of an append beyond which its files are written one by one, as delta-rs would hold all of them open."""
 _BOUNDS = ("min.", "max.")
-_FIRST_AND_LAST = {
-    pa.date32(): (pa.scalar(date.min), pa.scalar(date.max)),
-    TIMESTAMP: tuple(
-        pa.scalar(datetime.combine(day, at, UTC), TIMESTAMP) for day, at in ((date.min, time.min), (date.max, time.max))
-    ),
+_FIRST_AND_LAST: dict[pa.DataType, tuple[date, date]] = {
+    pa.date32(): (date.min, date.max),
+    TIMESTAMP: (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)),
 }
 _STATED: dict[str, pa.DataType] = {
     "min.ingest_batch": pa.int64(),
@@ -237,7 +245,8 @@ def is_dated(file: Mapping[str, Any]) -> bool:
 
 
 def _holdable(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    first, last = _FIRST_AND_LAST[values.type]
+    # Scalars are made here, not when this is imported: to make the first one, PyArrow imports pandas.
+    first, last = (pa.scalar(value, values.type) for value in _FIRST_AND_LAST[values.type])
     inside = pc.and_(pc.greater_equal(values, first), pc.less_equal(values, last))
     return pc.if_else(inside, values, pa.scalar(None, values.type))
 
@@ -267,7 +276,7 @@ class OnceWriter:
     The snapshot is kept between appends, because to open a table costs more than to commit to it.
     """
 
-    def __init__(self, table: Table, settings: Settings) -> None:
+    def __init__(self, table: Table, settings: "Settings") -> None:
         if table.app_id is None:
             raise TableError(f"{table.name} has no position: it is not appended to")
         self.table = table
@@ -339,7 +348,7 @@ class Sealed(NamedTuple):
 
 
 @retry_conflicts
-def seal(tables: Tables, settings: Settings, *, leave_out: bool = False) -> Sealed:
+def seal(tables: Tables, settings: "Settings", *, leave_out: bool = False) -> Sealed:
     """Seal the open segment, if it holds rows, and return what is sealed now.
 
     ``leave_out``: seal one more number after it, which no row will ever have. What is covered through that one was

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,12 +26,18 @@ MAX_DEPTH = 500
 MAX_EVENTS = 50_000
 """Events of a record. One of more is quarantined as a whole, so that a few megabytes never become gigabytes of rows."""
 
+EVENT_BYTES = 320
+"""What an event takes in memory beside its bytes, in bytes of data: they stand for about ten times that (Settings)."""
+_BATCH_EVENTS = 20_000
+"""Events that are split at a time: Python's objects of them are many times their size."""
+
 ORDINAL, PROBLEM, RAW = "event_ordinal", "_problem", "_raw"
 """Columns of events beside those of their records: which of its record an event is, why it is none, and its texts."""
 
 _BOM = "\ufeff"
 _BLANK = re.compile(r"[ \t\n\r]*")
-_WITHOUT_STRINGS = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+# A string that has no end matches to the end of the text: to fail and begin again at each quote is quadratic.
+_WITHOUT_STRINGS = re.compile(r'"(?:[^"\\]++|\\.?+)*+"?+', re.DOTALL)
 _BRACKETS = re.compile(r"[\[\]{}]")
 _ESCAPES = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|.)", re.DOTALL)
 
@@ -80,6 +87,33 @@ def events_of(data: bytes, holds: RecordFormat) -> list[Event]:
     except Problem as problem:
         return [Event(None, data, str(problem))]
     return [Event(ordinal, event) for ordinal, event in enumerate(found)]
+
+
+def sizes_of(records: pa.ChunkedArray, holds: RecordFormat) -> list[int]:
+    """What records take where they are split, in bytes: those of their data, or ``EVENT_BYTES`` an event if more.
+
+    At least as many events are counted as ``events_of`` makes of each.
+    """
+    lengths = pc.fill_null(pc.binary_length(records), 0)
+    if holds == "object":
+        return list(lengths.to_pylist())
+    marks = pc.fill_null(pc.count_substring(records, "\n" if holds == "lines" else ","), 0)
+    sizes = []
+    for record, length, count in zip(records, lengths.to_pylist(), marks.to_pylist(), strict=True):
+        events = count + 1
+        # Commas stand inside of events, too. To count elements takes a hundredth of what it takes to split them.
+        if holds == "array" and events * EVENT_BYTES > length:
+            events = _elements_at_most(record.as_py(), events)
+        sizes.append(max(length, min(max(events, 1), MAX_EVENTS) * EVENT_BYTES))
+    return sizes
+
+
+def _elements_at_most(data: bytes, otherwise: int) -> int:
+    try:
+        value = orjson.loads(data.removeprefix(_BOM.encode()))
+    except orjson.JSONDecodeError:  # it refuses some that are split
+        return otherwise
+    return len(value) if isinstance(value, list) else 1
 
 
 def fields_of(data: bytes, names: Sequence[str]) -> dict[str, str | None]:
@@ -172,8 +206,7 @@ def _has_unpaired_surrogate(text: str) -> bool:
     wanted = -1  # where the second half of a pair must begin
     for escape in _ESCAPES.finditer(text):
         unit = int(escape[1], 16) if escape[1] else 0
-        second = 0xDC00 <= unit < 0xE000
-        if second != (escape.start() == wanted):
+        if wanted not in (-1, escape.start()) or (0xDC00 <= unit < 0xE000) != (wanted >= 0):
             return True
         wanted = escape.end() if 0xD800 <= unit < 0xDC00 else -1
     return wanted >= 0
@@ -186,32 +219,44 @@ class Splitter:
         self.columns = list(columns)
         self.holds = holds
 
-    def events(self, records: pa.RecordBatch) -> pa.RecordBatch:
+    def events(self, records: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """The events of records, in order: the records' columns, and ``event_ordinal``, ``_problem`` and ``_raw``.
 
         ``data`` are an event's own bytes. A record with an ``event_ordinal`` is one event already. ``_raw`` holds the
         texts of the columns, of strings their characters, of all other values what was sent; null if absent or null.
+
+        They come in batches of some 20,000 events; those of a record are in one.
         """
-        data = records["data"].to_pylist()
-        known = records[ORDINAL].to_pylist() if ORDINAL in records.schema.names else [None] * len(data)
+        known = records[ORDINAL].to_pylist() if ORDINAL in records.schema.names else [None] * records.num_rows
         kept = records.drop_columns([name for name in (ORDINAL,) if name in records.schema.names])
         if self.holds == "object":
-            raw, problems = self.objects(data)
-            return _with_columns(kept, pa.array(known, pa.int64()), problems, raw)
-        of, found = [], []
-        for n, record in enumerate(data):
-            for event in events_of(record, self.holds) if known[n] is None else (Event(known[n], record),):
-                of.append(n)
-                found.append(event)
+            raw, problems = self.objects(records["data"].to_pylist())
+            yield _with_columns(kept, pa.array(known, pa.int64()), problems, raw)
+            return
+        of: list[int] = []
+        found: list[Event] = []
+        for n, (record, ordinal) in enumerate(zip(records["data"], known, strict=True)):
+            data = record.as_py()
+            events = events_of(data, self.holds) if ordinal is None else [Event(ordinal, data)]
+            of += [n] * len(events)
+            found += events
+            if len(found) >= _BATCH_EVENTS:
+                yield self._batch(kept, of, found)
+                of, found = [], []
+        if found or not records.num_rows:
+            yield self._batch(kept, of, found)
+
+    def _batch(self, records: pa.RecordBatch, of: list[int], found: list[Event]) -> pa.RecordBatch:
+        """``found`` as rows; ``of``: the record that each is of, by its number in ``records``."""
         bodies = [event.data for event in found]
         raw, problems = self.objects(bodies)
         whole = pa.array([event.problem for event in found], pa.string())
-        kept = kept.take(pa.array(of, pa.int64()))
-        kept = kept.set_column(
-            kept.schema.get_field_index("data"), kept.schema.field("data"), pa.array(bodies, pa.binary())
-        )
+        # Without the records' bytes: a copy of them for each of their events would be gigabytes.
+        taken = records.drop_columns(["data"]).take(pa.array(of, pa.int64()))
+        at = records.schema.get_field_index("data")
+        rows = taken.add_column(at, records.schema.field("data"), pa.array(bodies, pa.binary()))
         ordinals = pa.array([event.ordinal for event in found], pa.int64())
-        return _with_columns(kept, ordinals, pc.coalesce(whole, problems), raw)
+        return _with_columns(rows, ordinals, pc.coalesce(whole, problems), raw)
 
     @property
     def fields(self) -> list[pa.Field]:

@@ -7,17 +7,20 @@ commits and at its checkpoint before it starts (``refuse_damaged``), since what 
 Object stores acknowledge what is durable: for them nothing is done.
 """
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+import orjson
 from deltalake import DeltaTable
 
 from tidemark.errors import TableError
-from tidemark.settings import Settings
 from tidemark.tables import Table
+
+if TYPE_CHECKING:  # what each Python worker of Spark imports is a part of the start of each query
+    from tidemark.settings import Settings
 
 _LOOKED_AT = 20
 """Newest commits of a table that are looked at: more than are ever under way at once."""
@@ -53,7 +56,7 @@ def sync_commits(table: DeltaTable, uri: str, after: int) -> None:
     _sync(log)
 
 
-def refuse_damaged(tables: Iterable[Table], checkpoints: Iterable[str], settings: Settings) -> None:
+def refuse_damaged(tables: Iterable[Table], checkpoints: Iterable[str], settings: "Settings") -> None:
     """Check that a power cut has left nothing torn in the newest commits of tables, or in checkpoints of streams.
 
     Raises:
@@ -100,7 +103,8 @@ def _torn(commit: Path, root: Path) -> str:
 
 def _added(commit: Path) -> list[tuple[str, int]]:
     """Path and size of the files that a commit adds; ValueError where it is torn."""
-    actions = [json.loads(line) for line in commit.read_text().splitlines() if line]
+    # Bytes: as text, also a U+2028 or U+0085 in the bounds of a column of strings would end a line.
+    actions = [orjson.loads(line) for line in commit.read_bytes().splitlines() if line]
     if not actions:
         raise ValueError(f"{commit} is empty")
     return [(unquote(action["add"]["path"]), action["add"]["size"]) for action in actions if "add" in action]

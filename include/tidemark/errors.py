@@ -34,6 +34,10 @@ class TableError(TidemarkError):
     """A table is missing, or is not what its contract says."""
 
 
+class NoTableError(TableError):
+    """A table does not exist yet."""
+
+
 class CoverageError(TidemarkError):
     """A reprocess cannot cover what was asked for: refine has not passed the segment within the time limit."""
 

@@ -98,13 +98,13 @@ class DateIndex(NamedTuple):
     """
 
     rows: pa.Table
-    """``ingest_batch`` in order, ``ingest_time``, ``records``, and ``event_dates``: null where they are not known."""
+    """``ingest_batch`` in order, ``segment``, ``ingest_time``, ``records``; ``event_dates``, null if not known."""
 
     @classmethod
     def of(cls, refine_log: DeltaTable, unknown: list[Interval]) -> Self:
         """The index of a snapshot of the refine log; ``unknown``: what another definition gave its dates."""
         held = {field.name for field in refine_log.schema().fields}
-        names = [n for n in ("ingest_batch", "ingest_time", "records", "event_dates") if n in held]
+        names = [n for n in ("ingest_batch", "segment", "ingest_time", "records", "event_dates") if n in held]
         rows = refine_log.to_pyarrow_dataset().to_table(columns=names).sort_by("ingest_batch")
         if "event_dates" not in held:
             rows = rows.append_column("event_dates", pa.nulls(rows.num_rows, pa.list_(pa.date32())))
@@ -119,6 +119,11 @@ class DateIndex(NamedTuple):
         """The rows whose dates are known, up to an ingest_batch."""
         kept = pc.and_(pc.is_valid(self.rows["event_dates"]), pc.less_equal(self.rows["ingest_batch"], through))
         return self.rows.filter(kept)
+
+    def segment(self, through: int) -> int:
+        """The highest segment of the ingest_batches up to one; -1 where there is none."""
+        newest = pc.max(self.rows.filter(pc.less_equal(self.rows["ingest_batch"], through))["segment"]).as_py()
+        return NOTHING if newest is None else int(newest)
 
     def is_complete(self, through: int) -> bool:
         """Whether the dates of every ingest_batch up to one are known."""

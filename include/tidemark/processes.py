@@ -147,7 +147,7 @@ def _epitaph(log: Path) -> str:
     """What whoever killed a process wrote below its log: a last line that begins with ``error: ``."""
     with contextlib.suppress(OSError), log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 4096))
-        last = file.read().decode(errors="replace").splitlines()[-1:]
+        last = file.read().decode(errors="replace").removesuffix("\n").split("\n")[-1:]
         return "".join(line.removeprefix("error: ").strip() for line in last if line.startswith("error: "))
     return ""
 
@@ -164,7 +164,7 @@ def first_error(log: Path, start: int = 0, *, or_last_line: bool = True) -> str:
             text = _COLOUR.sub("", file.read().decode(errors="replace"))
     except OSError:
         return ""
-    lines = text.splitlines()
+    lines = text.split("\n")  # and not at a U+2028 in what an error quotes
     for line in lines:
         if line.startswith("error: "):
             return line.removeprefix("error: ").strip()

@@ -122,8 +122,10 @@ def publish_dates(
     snapshot = open_table(table, settings)
     in_force = _still_in_force(snapshot, table, generation)
     _refuse_missing(snapshot, table, staged)
+    by_segment = "segment" in table.partition_by
     chosen = [day for day in days if position(snapshot, covered_app(day)) <= segment]
-    folded = [day for day in chosen if position(snapshot, folded_app(day)) > segment]
+    # Each look-up reads the log, so a table is asked only for what it may have: folding marks batch tables.
+    folded = [] if by_segment else [day for day in chosen if position(snapshot, folded_app(day)) > segment]
     if folded:
         raise CoverageError(
             f"{table.name}: speed rows of {folded[0]} were folded beyond segment {segment} while this reprocess ran, "
@@ -135,7 +137,6 @@ def publish_dates(
         wanted.add(None)
     if not wanted:
         return []
-    by_segment = "segment" in table.partition_by
     removed = [
         _remove(table, file)
         for file in files
@@ -144,7 +145,8 @@ def publish_dates(
     added = [file.add() for file in staged if date.fromisoformat(file.partition["event_date"]) in wanted]
     kept = {app: max(version, position(snapshot, app)) for app, version in (versions or {}).items()}
     covered = {covered_app(day): segment for day in chosen}
-    clustered = {clustered_app(day): NOTHING for day in chosen if position(snapshot, clustered_app(day)) != NOTHING}
+    laid_out = [day for day in chosen if position(snapshot, clustered_app(day)) != NOTHING] if by_segment else []
+    clustered = {clustered_app(day): NOTHING for day in laid_out}
     _commit(snapshot, table, [*removed, *added], {**kept, **covered, **clustered, **in_force, **_next_change(snapshot)})
     return chosen
 

@@ -39,7 +39,7 @@ def needed(files: Mapping[str, str], own: Iterable[str], provided: Iterable[str]
         for top in {name.partition(".")[0] for name in imports(source)} - {*sys.stdlib_module_names, *own}:
             if top not in known:
                 raise PreconditionError(
-                    f"{file} imports {top}, which is not installed here: install it, or mend the import"
+                    f"{file} imports {top}, which is not installed here: install it, or fix the import"
                 )
             waiting |= {(canonicalize_name(name), "") for name in known[top]}
     found: set[tuple[str, str]] = set()

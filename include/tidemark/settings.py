@@ -49,7 +49,8 @@ class Settings(BaseSettings):
     max_records_per_batch: int = Field(default=50_000, ge=1)
     """Records that one micro-batch reads at most."""
     max_bytes_per_batch: int = Field(default=64 * 2**20, ge=2**20)
-    """Bytes of data that one micro-batch reads at most; a driver needs about ten times that of memory."""
+    """Bytes of data that one micro-batch reads at most; a driver needs about ten times that of memory. Where a record
+    holds several events, each counts as 320 bytes at least."""
     schedules: bool = True
     """Whether DAGs have their schedules; without them each run is triggered by hand, and Airflow shows no next run."""
     streams_run_by: Literal["airflow", "platform"] = "airflow"

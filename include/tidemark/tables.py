@@ -6,13 +6,15 @@ of it, and each table's Delta log says through transaction identifiers how far t
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
 from tidemark import columns
-from tidemark.definition import Pipeline, Rollup
-from tidemark.settings import Settings
+
+if TYPE_CHECKING:  # what each Python worker of Spark imports is a part of the start of each query
+    from tidemark.definition import Pipeline, Rollup
+    from tidemark.settings import Settings
 
 TIMESTAMP = columns.TIMESTAMP
 
@@ -90,12 +92,12 @@ VALIDATIONS_SCHEMA = pa.schema(
 """One row an expectation and run of the suite (``tidemark.validations``); ``to_date`` is exclusive."""
 
 
-def silver_schema(pipeline: Pipeline) -> pa.Schema:
+def silver_schema(pipeline: "Pipeline") -> pa.Schema:
     """The definition's columns, where each row came from, and its coordinate. Grain: one row an event."""
     return pa.schema([*((column.name, column.type.arrow) for column in pipeline.events), *columns.SILVER])
 
 
-def _partial_fields(pipeline: Pipeline, rollup: Rollup) -> list[tuple[str, pa.DataType]]:
+def _partial_fields(pipeline: "Pipeline", rollup: "Rollup") -> list[tuple[str, pa.DataType]]:
     return [
         *((name, pipeline.column_type(name).arrow) for name in rollup.by),
         *columns.PANE,
@@ -104,12 +106,12 @@ def _partial_fields(pipeline: Pipeline, rollup: Rollup) -> list[tuple[str, pa.Da
     ]
 
 
-def speed_schema(pipeline: Pipeline, rollup: Rollup) -> pa.Schema:
+def speed_schema(pipeline: "Pipeline", rollup: "Rollup") -> pa.Schema:
     """Partial aggregates of micro-batches. Grain: one row a key, pane and micro-batch; ingest_batch is its highest."""
     return pa.schema([*_partial_fields(pipeline, rollup), *columns.SPEED])
 
 
-def batch_schema(pipeline: Pipeline, rollup: Rollup) -> pa.Schema:
+def batch_schema(pipeline: "Pipeline", rollup: "Rollup") -> pa.Schema:
     """Partial aggregates recomputed from bronze. Grain: one row a key, pane and event date.
 
     Each covered date has one marker row beside, with a null pane_start, so that its coverage shows also where no event
@@ -164,7 +166,7 @@ class Tables:
         return (self.quarantine, self.refine_log, *self.speed.values(), self.silver)
 
 
-def tables_of(pipeline: Pipeline, settings: Settings) -> Tables:
+def tables_of(pipeline: "Pipeline", settings: "Settings") -> Tables:
     """The tables of a pipeline, below ``settings.lake_uri``; nothing is created or read."""
 
     def table(name: str, schema: pa.Schema, partition_by: tuple[str, ...], app_id: str | None) -> Table:

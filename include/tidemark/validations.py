@@ -14,14 +14,22 @@ from deltalake import write_deltalake
 from tidemark.delta import open_table, retry_conflicts
 from tidemark.settings import Settings
 from tidemark.tables import Tables
+from tidemark.terminal import one_line
 
 Stage = Literal["staged slice", "published"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 """What was checked: the staged slice of a reprocess, before it is published, or silver as it stands."""
 
 
+TEXT_CHARACTERS = 300
+"""Of a text in a sample, and of a sample in a message: a STRING may hold megabytes."""
+
+
 class Checked(NamedTuple):
-    """The result of one expectation on a slice; ``success`` is None where it could not be checked, see ``observed``."""
+    """The result of one expectation on a slice; ``success`` is None where it could not be checked, see ``observed``.
+
+    ``observed`` and ``samples`` quote events: the first is one short line, the texts of the others are ``shortened``.
+    """
 
     expectation: str
     success: bool | None
@@ -42,15 +50,30 @@ class Checked(NamedTuple):
         return "skipped" if self.success is None else "passed" if self.success else "FAILED"
 
     def told(self) -> str:
-        """The expectation with its figures and sample rows, in one line."""
-        asks = f" (asks {self.asks})" if self.asks else ""
-        line = f"{self.expectation}{asks}: observed {self.observed or 'nothing'}, {self.unexpected:,} unexpected"
-        return line + (f", such as {' and '.join(map(sample_text, self.samples))}" if self.samples else "")
+        """The expectation with its figures and sample rows, in one short line."""
+        asks = f" (asks {one_line(self.asks, TEXT_CHARACTERS)})" if self.asks else ""
+        name, observed = one_line(self.expectation, TEXT_CHARACTERS), self.observed or "nothing"
+        line = f"{name}{asks}: observed {observed}, {self.unexpected:,} unexpected"
+        shown = " and ".join(one_line(sample_text(sample), TEXT_CHARACTERS) for sample in self.samples)
+        return line + (f", such as {shown}" if shown else "")
 
 
 def sample_text(sample: object) -> str:
     """A sample row, or value, as JSON; whatever type its values have."""
     return orjson.dumps(plain(sample)).decode()
+
+
+def shortened(value: Any) -> Any:
+    """A value with no text of more than ``TEXT_CHARACTERS``: what is cut ends with ``…``."""
+    if isinstance(value, str) and len(value) > TEXT_CHARACTERS:
+        return f"{value[: TEXT_CHARACTERS - 1]}…"
+    if isinstance(value, bytes | bytearray) and len(value) > TEXT_CHARACTERS:
+        return shortened(str(bytes(value[:TEXT_CHARACTERS])) + "…" * TEXT_CHARACTERS)
+    if isinstance(value, Mapping):
+        return {name: shortened(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [shortened(part) for part in value]
+    return value
 
 
 def plain(value: Any) -> Any:

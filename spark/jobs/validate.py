@@ -11,7 +11,8 @@ from tidemark.quality.parameters import slice_parameters
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
 from tidemark.tables import tables_of
-from tidemark.validations import record, sample_text
+from tidemark.terminal import one_line
+from tidemark.validations import TEXT_CHARACTERS, record, sample_text
 from tidemark_spark.job import FromOption, PipelineOption, ToOption, parse_range, result, run_job, show
 from tidemark_spark.parse import dated
 from tidemark_spark.session import session
@@ -41,7 +42,7 @@ def main(pipeline: PipelineOption, from_: FromOption, to: ToOption) -> None:
                 one.asks,
                 one.unexpected,
                 one.observed,
-                sample_text(one.samples[:1]),
+                one_line(sample_text(one.samples[:1]), TEXT_CHARACTERS),
             )
             for one in checked
         ],

@@ -8,10 +8,16 @@ start of a child shard, cannot be told: beyond the retention period they count a
 """
 
 import logging
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 from pyspark_kinesis.client import KinesisClient
-from pyspark_kinesis.errors import DataLossError, IteratorExpiredError, RequestRefusedError
+from pyspark_kinesis.errors import (
+    DataLossError,
+    IteratorExpiredError,
+    RequestRefusedError,
+    ShardGoneError,
+    StreamNotFoundError,
+)
 from pyspark_kinesis.options import Options
 from pyspark_kinesis.positions import SHARD_END, parts_of
 
@@ -72,7 +78,9 @@ class Aging:
                 if not page.behind_ms:
                     break
                 iterator = page.following
-        except RequestRefusedError as error:
+        except (RequestRefusedError, ShardGoneError, StreamNotFoundError) as error:
+            if isinstance(error, RequestRefusedError) and not error.of_position:
+                raise
             found = f"a refusal ({error})"
         since = f"complete as of {_iso(as_of)}" if as_of else "of unknown age"
         self._lose(
@@ -91,4 +99,4 @@ class Aging:
 
 
 def _iso(epoch_seconds: float) -> str:
-    return datetime.fromtimestamp(epoch_seconds, UTC).isoformat(timespec="seconds")
+    return datetime.fromtimestamp(epoch_seconds, timezone.utc).isoformat(timespec="seconds")

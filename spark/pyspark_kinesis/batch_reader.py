@@ -2,9 +2,10 @@
 
 import logging
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 import pyarrow as pa
 from pyspark.sql.datasource import (
@@ -24,10 +25,12 @@ from pyspark_kinesis.batch_options import BatchOptions
 from pyspark_kinesis.client import KinesisClient, shared_client
 from pyspark_kinesis.cursor import MAX_RECORDS_A_CALL, Cursor
 from pyspark_kinesis.decoding import Records
-from pyspark_kinesis.errors import DataLossError
+from pyspark_kinesis.errors import DataLossError, OptionError
+from pyspark_kinesis.options import refuse_future
 from pyspark_kinesis.pace import Pace
 from pyspark_kinesis.positions import SHARD_END, Shard, at_time, named_but_unread, parts_of
 from pyspark_kinesis.rows import ARROW_SCHEMA, to_arrow
+from pyspark_kinesis.service_clock import ServiceClock
 
 _MAX_TASKS = 64
 _BOUNDS = (GreaterThan, GreaterThanOrEqual, LessThan, LessThanOrEqual, EqualTo)
@@ -70,7 +73,12 @@ class KinesisBatchReader(DataSourceReader):
         self._listed(client)  # from its answer, the client knows the service's clock
         # Arrivals have milliseconds: a record of this very one is not later. A time to come would make each attempt
         # read on to where the stream is by then.
-        now = math.ceil(client.now() * 1000) / 1000
+        if source.starting_position.startswith("@"):
+            try:
+                refuse_future(client.clock, float(source.starting_position[1:]))
+            except OptionError as error:  # there is an answer to it: no rows
+                logging.getLogger(__name__).warning("%s", error)
+        now = math.ceil(client.clock.now_at_most() * 1000) / 1000
         until = self._until if self._options.ends else min(now, self._until)
         # After the time: what arrived by then is in a shard that was there by then.
         shards = self._listed(client)
@@ -98,7 +106,7 @@ class KinesisBatchReader(DataSourceReader):
             cursor = Cursor(client, self._options.source, span.key, span.start, pace=pace)
             if iterator:
                 cursor.continue_at(iterator)
-            for records in _wanted(cursor, span, partition.until):
+            for records in _wanted(cursor, client.clock, span, partition.until):
                 yield to_arrow(records, *parts_of(span.key), ARROW_SCHEMA)
 
     def _listed(self, client: KinesisClient) -> list[Shard]:
@@ -157,7 +165,7 @@ class FilteringBatchReader(KinesisBatchReader):
     def _narrow(self, one: Filter, value: object) -> None:
         if not isinstance(value, datetime):
             return
-        moment = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+        moment = (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
         if not isinstance(one, LessThan | LessThanOrEqual):
             self._since = moment if self._since is None else max(self._since, moment)
         if not isinstance(one, GreaterThan | GreaterThanOrEqual):
@@ -169,8 +177,12 @@ def _begins_after(start: str, until: float) -> bool:
     return start == SHARD_END or (start.startswith("@") and float(start[1:]) > until)
 
 
-def _wanted(cursor: Cursor, span: ShardSpan, until: float) -> Iterator[Records]:
-    """The records of a span, page by page."""
+def _wanted(cursor: Cursor, clock: ServiceClock, span: ShardSpan, until: float) -> Iterator[Records]:
+    """The records of a span, page by page.
+
+    A span that ends at a time ends once the service's clock has passed it: it may be up to a second or so in the
+    service's future, as the planner knows that clock no better, and a later attempt would read what arrives meanwhile.
+    """
     while True:
         page = cursor.fetch(MAX_RECORDS_A_CALL)
         records = page.records.through(until)
@@ -178,5 +190,12 @@ def _wanted(cursor: Cursor, span: ShardSpan, until: float) -> Iterator[Records]:
             records = records.through_number(int(span.end))
         if records:
             yield records
-        if len(records) < len(page.records) or page.closed or not page.behind_ms:
+        if len(records) < len(page.records) or page.closed:
             return
+        # A full page that is at the tip by its word may not be: other servers than AWS say so of what arrived in the
+        # tip's millisecond, or always.
+        if not page.behind_ms and len(page.records) < MAX_RECORDS_A_CALL:
+            ahead = clock.seconds_until(until) if span.end is None else 0.0
+            if not ahead:
+                return
+            time.sleep(ahead)

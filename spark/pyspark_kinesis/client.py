@@ -5,12 +5,10 @@ credentials here, and nothing else. Source of names and error codes: the Kinesis
 reference (``Kinesis_20131202``).
 """
 
-import contextlib
 import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import orjson
@@ -18,21 +16,24 @@ import urllib3
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
-from botocore.session import get_session
-from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
+from botocore.session import Session
 
+from pyspark_kinesis.connections import Connections
 from pyspark_kinesis.decoding import Page, decode
 from pyspark_kinesis.errors import (
     AccessError,
     EndpointError,
     IteratorExpiredError,
     RequestRefusedError,
+    ShardGoneError,
     StreamNotFoundError,
     SubscriptionError,
 )
 from pyspark_kinesis.identity import DEFAULT as DEFAULT_IDENTITY
-from pyspark_kinesis.identity import Identity, credentials_of
-from pyspark_kinesis.positions import Shard, iterator_arguments
+from pyspark_kinesis.identity import Identity, Keys
+from pyspark_kinesis.patience import TransientError, patiently
+from pyspark_kinesis.positions import TRIM_HORIZON, Shard, iterator_arguments
+from pyspark_kinesis.service_clock import ServiceClock
 
 _THROTTLES = {
     "ProvisionedThroughputExceededException",
@@ -62,20 +63,20 @@ _ACCESS = {
 _CONNECTIONS = 32
 # A page's token lives five minutes. A list that outlasts it, with throttles and retries, is begun anew so often.
 _LISTINGS = 5
-# Long enough for 10 MB over a slow line; a call that hangs longer is tried again.
-_TIMEOUT = urllib3.Timeout(connect=5.0, read=30.0)
-# A clock that differs by less cannot be told from the Date header, which has whole seconds, and the way there and back.
-_SKEW_SECONDS = 2.5
 
 _Answer = TypeVar("_Answer")
 
 
-class _TransientError(Exception):
-    """A failure that a repetition may cure."""
-
-
 # All of an account may ask for stream summaries 20 times a second.
-_RETENTION_KNOWN_SECONDS = 600.0
+_SUMMARY_KNOWN_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Of a stream: how long it keeps a record, and when it was made (epoch seconds), which tells it from namesakes."""
+
+    retention_seconds: float
+    created_at: float
 
 
 @dataclass
@@ -94,6 +95,7 @@ class KinesisClient:
     """Requests to one endpoint; safe to share between threads, not across a fork.
 
     Throttles, 5xx and broken connections are repeated with jitter for ``patience_seconds``, then raise EndpointError.
+    Credentials that the service refuses are read anew, and the request is repeated if they were replaced.
     """
 
     region: str
@@ -103,22 +105,22 @@ class KinesisClient:
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
-        self._credentials = credentials_of(self.identity, self.region)
+        self._keys = Keys(self.identity, self.region)
         url = self.endpoint_url
         if url is None:
             try:
-                url = get_session().create_client("kinesis", region_name=self.region).meta.endpoint_url
+                session = Session(profile=self.identity.profile)
+                url = session.create_client("kinesis", region_name=self.region).meta.endpoint_url
             except BotoCoreError as error:
                 raise AccessError(f"the AWS configuration cannot be used ({error}): check AWS_* and ~/.aws") from error
-        self._url = url.rstrip("/") + "/"
-        self._pool = urllib3.PoolManager(num_pools=2, maxsize=_CONNECTIONS, retries=False, timeout=_TIMEOUT)
-        self._skew_seconds = 0.0
-        self._retention: dict[str, tuple[float, float]] = {}
-        self._reached = False
+        self._url = str(url).rstrip("/") + "/"
+        self._connections = Connections(_CONNECTIONS, self.identity.profile)
+        self.clock = ServiceClock()
+        self._summaries: dict[str, tuple[float, Summary]] = {}
 
     def now(self) -> float:
-        """Epoch seconds: this machine's clock, or the service's (to the second) where the two clearly differ."""
-        return time.time() + self._skew_seconds
+        """Epoch seconds by the service's clock, see ServiceClock.now."""
+        return self.clock.now()
 
     def shards(self, stream: dict[str, str]) -> list[Shard]:
         """All shards that the stream still lists, open and closed."""
@@ -139,6 +141,8 @@ class KinesisClient:
                 Shard(
                     shard["ShardId"],
                     tuple(shard[key] for key in ("ParentShardId", "AdjacentParentShardId") if shard.get(key)),
+                    # Servers other than AWS say of an open shard that it is null.
+                    closed=bool(shard.get("SequenceNumberRange", {}).get("EndingSequenceNumber")),
                 )
                 for shard in answer["Shards"]
             ]
@@ -146,18 +150,49 @@ class KinesisClient:
                 return found
             request = {"NextToken": answer["NextToken"]}
 
-    def retention_seconds(self, stream: dict[str, str]) -> float:
-        """How long the stream keeps a record; asked for now and again, as somebody may change it."""
+    def has_shard(self, stream: dict[str, str], shard_id: str) -> bool:
+        """Whether a shard that a list leaves out is there all the same: lists may be incomplete or late."""
+        try:
+            self.call("GetShardIterator", {**stream, "ShardId": shard_id, **iterator_arguments(TRIM_HORIZON)})
+        except StreamNotFoundError:
+            return False
+        return True
+
+    def summary(self, stream: dict[str, str], *, anew: bool = False) -> "Summary":
+        """What DescribeStreamSummary says; asked for now and again, or ``anew``, as somebody may change the stream."""
         key, now = str(stream), time.monotonic()
-        if key not in self._retention or now - self._retention[key][0] >= _RETENTION_KNOWN_SECONDS:
-            summary = self.call("DescribeStreamSummary", dict(stream))["StreamDescriptionSummary"]
-            self._retention[key] = (now, float(summary["RetentionPeriodHours"]) * 3600)
-        return self._retention[key][1]
+        if anew or key not in self._summaries or now - self._summaries[key][0] >= _SUMMARY_KNOWN_SECONDS:
+            told = self.call("DescribeStreamSummary", dict(stream))["StreamDescriptionSummary"]
+            seconds = float(told["RetentionPeriodHours"]) * 3600
+            self._summaries[key] = (now, Summary(seconds, float(told["StreamCreationTimestamp"])))
+        return self._summaries[key][1]
+
+    def retention_seconds(self, stream: dict[str, str]) -> float:
+        """How long the stream keeps a record."""
+        return self.summary(stream).retention_seconds
 
     def iterator(self, stream: dict[str, str], shard_id: str, position: str) -> str:
-        """An iterator at a position; it expires five minutes later."""
+        """An iterator at a position; it expires five minutes later.
+
+        Raises ShardGoneError where the shard is gone, StreamNotFoundError where its stream is.
+        """
         request = {**stream, "ShardId": shard_id, **iterator_arguments(position)}
-        return str(self.call("GetShardIterator", request)["ShardIterator"])
+
+        def attempt() -> str:
+            try:
+                return str(self.call("GetShardIterator", request)["ShardIterator"])
+            except StreamNotFoundError as error:
+                # The same answer stands for either, and comes of a shard that is too new, too.
+                if any(shard.shard_id == shard_id for shard in self.shards(stream)):
+                    raise TransientError(str(error)) from error
+                raise ShardGoneError(
+                    f"the shard {shard_id} of {' '.join(stream.values())} is gone: it closed, and its records aged out"
+                ) from error
+
+        try:
+            return patiently(attempt, self.patience_seconds, f"an iterator of {shard_id}")
+        except TransientError as error:
+            raise self._gave_up("GetShardIterator", error) from error
 
     def records(self, iterator: str, limit: int, stream_arn: str | None = None, tally: Tally | None = None) -> Page:
         """One GetRecords call, counted in ``tally``. Raises IteratorExpiredError."""
@@ -187,7 +222,7 @@ class KinesisClient:
         timeout = urllib3.Timeout(connect=5.0, read=wait_seconds)
         try:
             return self._sent("SubscribeToShard", orjson.dumps(request), tally, timeout=timeout, preload_content=False)
-        except _TransientError as error:
+        except TransientError as error:
             raise SubscriptionError(str(error)) from error
 
     def put_records(self, body: bytes) -> dict[str, Any]:
@@ -196,31 +231,28 @@ class KinesisClient:
 
     def call(self, action: str, request: dict[str, Any]) -> dict[str, Any]:
         """One request with its repetitions. Raises the errors of this package, each with its remedy."""
-        return self._repeated(action, orjson.dumps(request), lambda body: dict(orjson.loads(body)))
+        # The answer to what has nothing to tell (DeregisterStreamConsumer) has no body.
+        return self._repeated(action, orjson.dumps(request), lambda body: dict(orjson.loads(body or b"{}")))
 
     def _repeated(
         self, action: str, request: bytes, read: Callable[[bytes], _Answer], tally: Tally | None = None
     ) -> _Answer:
         """The answer as ``read`` understands it; what it does not understand is asked for again."""
-        # Nobody waits a minute to be told of a typing error in endpointUrl.
-        patience = self.patience_seconds if self._reached else min(self.patience_seconds, 3.0)
-        retrying = Retrying(
-            retry=retry_if_exception_type(_TransientError),
-            stop=stop_before_delay(patience),
-            wait=wait_random_exponential(multiplier=0.2, max=5.0),
-            reraise=True,
-        )
         try:
-            answer: _Answer = retrying(self._once, action, request, read, tally or self.tally)
-            return answer
-        except _TransientError as error:
-            raise EndpointError(
-                f"{action} at {self._url} kept failing for {patience:.0f} s: {error}. Check that the endpoint is up "
-                "and "
-                "reachable from the driver and the executors (endpointUrl, region), then restart the query: it "
-                "resumes "
-                "where it was"
-            ) from error
+            return patiently(
+                lambda: self._once(action, request, read, tally or self.tally),
+                self.patience_seconds,
+                f"{action} at {self._url}",
+            )
+        except TransientError as error:
+            raise self._gave_up(action, error) from error
+
+    def _gave_up(self, action: str, error: TransientError) -> EndpointError:
+        return EndpointError(
+            f"{action} at {self._url} kept failing for {self.patience_seconds:.0f} s: {error}. Check that the endpoint "
+            "is up and reachable from the driver and the executors (endpointUrl, region, proxies), then restart the "
+            "query: it resumes where it was"
+        )
 
     def _once(self, action: str, body: bytes, read: Callable[[bytes], _Answer], tally: Tally) -> _Answer:
         tally.calls += 1
@@ -230,26 +262,32 @@ class KinesisClient:
         try:
             return read(answer.data)
         except (ValueError, TypeError, KeyError) as error:
-            raise _TransientError(f"the answer is not what the API promises ({error!r})") from error
+            raise TransientError(f"the answer is not what the API promises ({error!r})") from error
 
     def _sent(self, action: str, body: bytes, tally: Tally, **how: Any) -> urllib3.BaseHTTPResponse:
-        """The answer to one signed request, if it is a success. Raises _TransientError and what _refuse raises."""
+        """The answer to one signed request, if it is a success. Raises TransientError and what _refuse raises."""
         headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"Kinesis_20131202.{action}"}
         signed = AWSRequest("POST", self._url, data=body, headers=headers)
-        SigV4Auth(self._credentials.get_frozen_credentials(), "kinesis", self.region).add_auth(signed)
+        keys = self._keys.current()
+        SigV4Auth(keys, "kinesis", self.region).add_auth(signed)
+        sent_at = time.time()
         try:
-            answer = self._pool.urlopen("POST", self._url, body=body, headers=dict(signed.headers.items()), **how)
+            answer = self._connections.send("POST", self._url, body=body, headers=dict(signed.headers.items()), **how)
+            self.clock.learn(answer.headers.get("Date"), sent_at, time.time())
             if answer.status == 200:
-                self._reached = True
-                self._watch_clock(answer.headers.get("Date"))
                 return answer
             data = answer.data
         except urllib3.exceptions.LocationValueError as error:
             raise EndpointError(f"endpointUrl {self._url} is no URL: {error}") from error
         except urllib3.exceptions.HTTPError as error:
-            raise _TransientError(str(error)) from error
+            raise TransientError(str(error)) from error
         tally.bytes += len(data)
-        self._refuse(action, body, answer.status, data, tally)
+        try:
+            self._refuse(action, body, answer.status, data, tally)
+        except AccessError as error:
+            if self._keys.renewed(keys):
+                raise TransientError(f"the credentials were replaced: {error}") from error
+            raise
         raise AssertionError("unreachable")
 
     def _refuse(self, action: str, body: bytes, status: int, data: bytes, tally: Tally) -> None:
@@ -264,7 +302,9 @@ class KinesisClient:
             raise IteratorExpiredError(message)
         if code in _THROTTLES or status == 429:
             tally.throttles += 1
-            raise _TransientError(f"{code}: {message}")
+            raise TransientError(f"{code}: {message}")
+        if code == "ResourceInUseException" and action == "ListShards":
+            raise TransientError(f"the stream is being created or deleted: {message}")
         if code == "ResourceNotFoundException":
             raise StreamNotFoundError(
                 f"the stream, or its shard, does not exist in region {self.region} at {self._url} ({message}): "
@@ -279,17 +319,11 @@ class KinesisClient:
                 "DeregisterStreamConsumer and SubscribeToShard on the stream and on its consumers (…/consumer/*)"
             )
         if status >= 500:
-            raise _TransientError(f"HTTP {status} {code} {message}")
+            raise TransientError(f"HTTP {status} {code} {message}")
         # Records are the user's data, and no business of a log's.
         shown = f"{len(body)} bytes" if action == "PutRecords" else repr(body[:300])
         refusal = f"{action} was refused with {code or status}: {message} (request: {shown})"
         raise RequestRefusedError(code, refusal)
-
-    def _watch_clock(self, date: str | None) -> None:
-        with contextlib.suppress(TypeError, ValueError):
-            if date is not None:
-                skew = parsedate_to_datetime(date).timestamp() - time.time()
-                self._skew_seconds = skew if abs(skew) > _SKEW_SECONDS else 0.0
 
 
 @functools.cache

@@ -48,7 +48,7 @@ class Consumers:
         Raises ConsumerError, and AccessError where a permission is missing.
         """
         if stream not in self._arns:
-            wanted = next(one for one in self._options.streams if one.name == stream)
+            wanted = self._options.stream_named(stream)
             given = self._options.consumer_arns.get(stream)
             found = self._given(given) if given else self._named(wanted, str(self._options.consumer_name))
             self._arns[stream] = found
@@ -108,13 +108,15 @@ class Consumers:
         del self._ours[stream]
 
     def _register(self, stream: str, who: dict[str, str]) -> None:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
         try:
-            self._client.call("RegisterStreamConsumer", who)
-        except RequestRefusedError as error:
-            if error.code != "ResourceInUseException":
-                raise
-            # Somebody else was faster, so it is theirs; or the answer to this one's first try was lost, and it stays.
-            self._let_go(stream)
+            while not self._registered(stream, who):
+                if time.monotonic() >= deadline:
+                    raise ConsumerError(
+                        f"{who['ConsumerName']} cannot be registered, as {who['StreamARN']} is being created, changed "
+                        f"or deleted for {_PATIENCE_SECONDS:.0f} s: start the query again once the stream is ACTIVE"
+                    )
+                self._sleep(_POLL_SECONDS)
         except EndpointError as error:
             if "LimitExceeded" not in str(error):
                 raise
@@ -123,6 +125,19 @@ class Consumers:
                 f"{who['ConsumerName']} cannot be registered on {who['StreamARN']} ({error}). A stream has at most 20 "
                 "consumers: deregister one, or leave consumerName out, which reads by GetRecords"
             ) from error
+
+    def _registered(self, stream: str, who: dict[str, str]) -> bool:
+        """Whether there is one now; False while the stream is not ACTIVE."""
+        try:
+            self._client.call("RegisterStreamConsumer", who)
+        except RequestRefusedError as error:
+            if error.code != "ResourceInUseException":
+                raise
+            if self._described(who) is None:
+                return False
+            # Somebody else was faster, so it is theirs; or the answer to this one's first try was lost, and it stays.
+            self._let_go(stream)
+        return True
 
     def _deregister(self, who: dict[str, str]) -> None:
         try:

@@ -5,9 +5,15 @@ import time
 from collections.abc import Callable
 
 from pyspark_kinesis.client import KinesisClient, Tally
-from pyspark_kinesis.decoding import Page
-from pyspark_kinesis.errors import DataLossError, IteratorExpiredError, RequestRefusedError
-from pyspark_kinesis.options import Options
+from pyspark_kinesis.decoding import Page, shard_end
+from pyspark_kinesis.errors import (
+    DataLossError,
+    IteratorExpiredError,
+    RequestRefusedError,
+    ShardGoneError,
+    StreamNotFoundError,
+)
+from pyspark_kinesis.options import FUTURE_SECONDS, Options
 from pyspark_kinesis.pace import Pace
 from pyspark_kinesis.positions import SHARD_END, TRIM_HORIZON, parts_of
 
@@ -83,14 +89,17 @@ class Cursor:
     def _get(self, limit: int) -> Page:
         if time.time() - self.issued_at > _ITERATOR_SECONDS:
             self.iterator = None
-        if self.iterator is None:
-            self._renew()
-        for _ in range(_RENEWALS):
+        refused: Exception | None = None
+        for _ in range(_RENEWALS + 1):
+            if self.iterator is None and not self._renew():
+                return shard_end()
             try:
                 return self._call(limit)
-            except IteratorExpiredError:
-                self._renew()
-        return self._call(limit)
+            except (IteratorExpiredError, StreamNotFoundError) as error:
+                refused = error
+                self.iterator = None
+        assert refused is not None
+        raise refused
 
     def _call(self, limit: int) -> Page:
         if wait := self.pace.wait_seconds():
@@ -98,21 +107,50 @@ class Cursor:
         self.pace.note()
         return self._client.records(str(self.iterator), limit, self._stream.arn, self.tally)
 
-    def _renew(self) -> None:
+    def _renew(self) -> bool:
+        """Have an iterator at the position; False where the shard is gone, and that may be."""
         stream, (_, shard_id) = self._stream.arguments, parts_of(self._shard_id)
         try:
-            self.iterator = self._client.iterator(stream, shard_id, self.position)
-        except RequestRefusedError as error:
-            message = (
-                f"position {self.position} of {self._shard_id} is refused ({error}): its records have aged out, or the "
-                "stream was deleted and created again"
+            self.iterator = self._at_position(stream, shard_id)
+        except (ShardGoneError, StreamNotFoundError) as error:
+            self._lose(
+                f"what follows position {self.position} of {self._shard_id} cannot be read any more ({error})",
+                "without it",
+                error,
             )
-            if self._options.fail_on_data_loss:
-                raise DataLossError(
-                    f"{message}. Set failOnDataLoss=false to go on from the oldest record there is, or start over "
-                    "with a new checkpoint location"
-                ) from error
-            logging.getLogger(__name__).warning("%s; going on from the oldest record there is", message)
+            if isinstance(error, StreamNotFoundError):  # it may come back, and its positions hold then
+                raise
+            return False
+        except RequestRefusedError as error:
+            if not error.of_position or self.position.startswith("@"):  # a time is never refused for its age
+                raise
+            self._lose(
+                f"position {self.position} of {self._shard_id} is refused ({error}): its records have aged out, or the "
+                "stream was deleted and created again",
+                "from the oldest record there is",
+                error,
+            )
             self.position = TRIM_HORIZON
             self.iterator = self._client.iterator(stream, shard_id, self.position)
         self.issued_at = time.time()
+        return True
+
+    def _at_position(self, stream: dict[str, str], shard_id: str) -> str:
+        try:
+            return self._client.iterator(stream, shard_id, self.position)
+        except RequestRefusedError:
+            # A time that one of the service's machines has not reached yet, by less than their clocks differ.
+            if not self.position.startswith("@") or not 0 < (wait := self._ahead()) <= FUTURE_SECONDS:
+                raise
+        self._sleep(wait)
+        return self._client.iterator(stream, shard_id, self.position)
+
+    def _ahead(self) -> float:
+        return self._client.clock.seconds_until(float(self.position[1:]))
+
+    def _lose(self, message: str, how: str, error: Exception) -> None:
+        if self._options.fail_on_data_loss:
+            raise DataLossError(
+                f"{message}. Set failOnDataLoss=false to go on {how}, or start over with a new checkpoint location"
+            ) from error
+        logging.getLogger(__name__).warning("%s; going on %s", message, how)

@@ -96,6 +96,12 @@ class Page:
         return self.following is None
 
 
+def shard_end() -> Page:
+    """The page of a shard behind which nothing is."""
+    numbers = pa.array([], pa.string())
+    return Page(Records(pa.array([], pa.binary()), numbers, numbers, np.array([], np.int64)), 0, None)
+
+
 def decode(body: bytes) -> Page:
     """The records of an answer, or of an event's payload, and where it stands.
 
@@ -112,7 +118,8 @@ def decode_any(body: bytes) -> Page:
     seconds = np.array([record["ApproximateArrivalTimestamp"] for record in records], np.float64)
     columns = Records(
         pa.array([a2b_base64(record["Data"]) for record in records], pa.binary()),
-        pa.array([record["PartitionKey"] for record in records], pa.string()),
+        # Absent where a stream of the AUTO strategy was written to without one (API reference, Record).
+        pa.array([record.get("PartitionKey") for record in records], pa.string()),
         pa.array([record["SequenceNumber"] for record in records], pa.string()),
         _milliseconds(seconds),
     )

@@ -13,6 +13,10 @@ class StreamNotFoundError(KinesisSourceError):
     """The stream does not exist in that account and region."""
 
 
+class ShardGoneError(KinesisSourceError):
+    """A shard is no longer in its stream, which exists: it was closed, and its records have aged out."""
+
+
 class AccessError(KinesisSourceError):
     """Credentials are missing, wrong, expired, or lack a permission."""
 
@@ -28,6 +32,11 @@ class RequestRefusedError(KinesisSourceError):
         super().__init__(message)
         self.code = code
 
+    @property
+    def of_position(self) -> bool:
+        """Whether it is a position that GetShardIterator refused, rather than the key or the right to read it."""
+        return self.code == "InvalidArgumentException"
+
     def __reduce__(self) -> tuple[type["RequestRefusedError"], tuple[str, str]]:
         return type(self), (self.code, str(self))
 
@@ -42,6 +51,10 @@ class ConsumerError(KinesisSourceError):
 
 class SubscriptionError(KinesisSourceError):
     """A subscription is not to be had now, or broke: go on by GetRecords, or subscribe again a little later."""
+
+
+class NotReadError(KinesisSourceError):
+    """Batch after batch ends without that its rows are asked for, so that the query would never end."""
 
 
 class DataLossError(KinesisSourceError):

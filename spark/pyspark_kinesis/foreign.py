@@ -1,7 +1,8 @@
 """What people write who come from other connectors, and what to write here instead.
 
 Sources: the READMEs and option classes of awslabs/spark-sql-kinesis-connector, "Kinesis connections" of AWS Glue's
-documentation, and "Connect to Amazon Kinesis" of Databricks'.
+documentation, and "Connect to Amazon Kinesis" of Databricks'. docs/kinesis/moving.md of the repository says the same by
+connector, and a test compares the two.
 """
 
 # Names that have a counterpart here.
@@ -27,6 +28,10 @@ FOREIGN = {
     "kinesis.consumerName": "consumerName",
     # What chooses between polling and subscriptions elsewhere; here consumerName does, by being set.
     "kinesis.consumerType": "consumerName",
+    "kinesis.credentialProviderClass": "roleArn",
+    "kinesis.credentialProviderParam": "roleArn",
+    "kinesis.sink.maxConnections": "requestsInFlight",
+    "kinesis.sink.recordTtl": "patienceSeconds",
     # AWS Glue
     "awsSTSRoleARN": "roleArn",
     "awsSTSSessionName": "roleSessionName",
@@ -34,6 +39,9 @@ FOREIGN = {
     "maxFetchTimeInMs": "maxFetchSeconds",
     "describeShardInterval": "shardRefreshSeconds",
     "idleTimeBetweenReadsInMs": "maxGetRecordsPerSecond",
+    "addIdleTimeBetweenReads": "maxGetRecordsPerSecond",
+    "awsSTSEndpoint": "stsEndpointUrl",
+    "fanoutConsumerARN": "consumerARN",
     # Databricks
     "initialPosition": "startingPosition",
     "endpoint": "endpointUrl",
@@ -43,6 +51,12 @@ FOREIGN = {
     "fetchBufferSize": "maxBytesPerTrigger",
     "shardFetchInterval": "shardRefreshSeconds",
     "consumerMode": "consumerName",
+    "consumerNamePrefix": "consumerName",
+    "registeredConsumerId": "consumerARN",
+    "registeredConsumerIdType": "consumerARN",
+    "minFetchPeriod": "maxGetRecordsPerSecond",
+    "maxPartitions": "tasks",
+    "serviceCredential": "roleArn",
     # Others
     "kinesisEndpointUrl": "endpointUrl",
 }
@@ -56,8 +70,34 @@ _NEVER_WAITED_FOR = (
 )
 _CLEANED_UP = "a query deregisters what it registered when it ends, and leaves alone what was there before"
 _NO_EMPTY_BATCHES = "no micro-batch is started where there is nothing to read"
+_REPEATED = "throttles, 5xx and broken connections are repeated with jitter, for a minute"
+_PARSE_IT = "data comes as the bytes that were put: parse it with from_json, from_csv or from_avro"
+_AS_THEY_ARE = "a row becomes one record: nothing is aggregated or kept back"
 # Names of what needs no option here.
 NEEDLESS = {
+    "kinesis.clientNumRetries": _REPEATED,
+    "kinesis.clientRetryIntervalsMs": _REPEATED,
+    "kinesis.clientMaxRetryIntervalMs": _REPEATED,
+    "kinesis.metadataNumRetries": _REPEATED,
+    "kinesis.metadataRetryIntervalsMs": _REPEATED,
+    "kinesis.metadataMaxRetryIntervalMs": _REPEATED,
+    "numRetries": _REPEATED,
+    "retryIntervalMs": _REPEATED,
+    "maxRetryIntervalMs": _REPEATED,
+    "kinesis.minBatchesToRetain": "the ledger keeps what a replay may need, and drops the rest by itself",
+    "kinesis.checkNewRecordThreads": "up to sixteen shards are asked at the same time",
+    "kinesis.sink.flushWaitTimeMs": _AS_THEY_ARE,
+    "kinesis.sink.recordMaxBufferedTimeMs": _AS_THEY_ARE,
+    "kinesis.sink.aggregationEnabled": _AS_THEY_ARE,
+    "classification": _PARSE_IT,
+    "delimiter": _PARSE_IT,
+    "inferSchema": _PARSE_IT,
+    "addRecordTimestamp": "the column approximateArrivalTimestamp has the time of arrival",
+    "emitConsumerLagMetrics": "the query's progress has millisBehindLatest of each shard",
+    "consumerRefreshInterval": "subscriptions are renewed as they end",
+    "maxShardsPerDescribe": "shards are listed whole, in as many pages as the service makes of them",
+    "coalesceThresholdBlockSize": "records reach Spark as Arrow batches, and are not kept in blocks",
+    "coalesceBinSize": "records reach Spark as Arrow batches, and are not kept in blocks",
     "kinesis.getRecords.numberOfRecordsPerFetch": _BY_THE_CALL,
     "maxRecordPerRead": _BY_THE_CALL,
     "maxRecordsPerFetch": _BY_THE_CALL,

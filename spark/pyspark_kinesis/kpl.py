@@ -7,6 +7,9 @@ message. Fields used: 1 partition_key_table (string, repeated), 3 records (messa
 
 import hashlib
 
+MAX_RECORDS = 50_000
+"""User records of an aggregate. One of more is handed on as it is: two bytes make a record, so that a megabyte could
+become half a million rows, of which no bound of bytes takes notice."""
 MAGIC = b"\xf3\x89\x9a\xc2"
 _DIGEST_BYTES = 16
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -33,6 +36,8 @@ def split(data: bytes) -> list[tuple[str, bytes]] | None:
             tag, start, at = _field(message, at, len(message))
             if tag == _RECORD:
                 records.append(_record(message, start, at))
+                if len(records) > MAX_RECORDS:
+                    return None
             elif tag == _KEY:
                 keys.append(message[start:at].decode())
         return [("" if key is None else keys[key], data) for key, data in records]

@@ -2,7 +2,8 @@
 
 Files under the ledger location::
 
-    start.json                                where LATEST was, until a first batch commits
+    start.json                                where LATEST was, until a first batch is planned
+    <run>/<batch>/planned                     that the planner planned the batch, before Spark logged its offset
     <run>/<batch>/<stream>.<shard id>.json    one Entry
     tips/<milliseconds>.json                  where idle shards stood then, now and again
     consumers/<stream>.json                   the consumer that the query registered and is to deregister
@@ -10,6 +11,10 @@ Files under the ledger location::
 
 ``run`` is drawn when a query plans its first batch and travels in Spark's offsets, so that the ledger of a lost
 checkpoint is never taken for the one of a new checkpoint. All files are JSON.
+
+The planner notes each batch before Spark knows of it, and whoever reads it looks for the note. So a ledger without the
+note is not the planner's: it is lost, older than the checkpoint, or a folder of another machine. And a ledger with
+entries of a batch that Spark does not know yet is newer than the checkpoint.
 """
 
 import logging
@@ -23,6 +28,10 @@ import orjson
 
 from pyspark_kinesis.errors import LedgerError
 from pyspark_kinesis.stores import Store
+
+_START = "start.json"
+# Not a name that an entry could have.
+_NOTE = "planned"
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,8 @@ class Entry:
     throttles: int = 0
     # The read stopped at the frozen target of Trigger.AvailableNow.
     at_target: bool = False
+    # No task read it, and none may any more: recorded by the planner, once the batch had ended.
+    unread: bool = False
     # Hints, not needed to be right: an iterator at ``end``, when it was issued, and the last calls (epoch seconds).
     iterator: str | None = None
     issued_at: float = 0.0
@@ -63,14 +74,19 @@ class Ledger:
         # The run whose batches before this one are removed already.
         self._cleaned: tuple[str, int] | None = None
 
+    @property
+    def concurrency(self) -> int:
+        """So many calls at once are faster than one after the other."""
+        return self._store.concurrency
+
     def entry(self, run: str, batch: int, shard_id: str) -> Entry | None:
         """What is recorded for a shard in a batch. Raises LedgerError where the file cannot be read."""
         path = _path(run, batch, shard_id)
+        content = self._read(path)
         try:
-            content = self._store.get(path)
             return None if content is None else Entry(**orjson.loads(content))
-        except (OSError, ValueError, TypeError) as error:
-            raise LedgerError(f"the ledger file {path} cannot be read ({error}): restore it from a backup") from error
+        except (ValueError, TypeError) as error:
+            raise _unreadable(path, error) from error
 
     def record(self, run: str, batch: int, shard_id: str, entry: Entry) -> Entry:
         """Record an entry, or get the one that another attempt recorded first: that one holds."""
@@ -92,6 +108,36 @@ class Ledger:
         else:
             found = [self.entry(run, batch, name) for name in names]
         return {name: entry for name, entry in zip(names, found, strict=True) if entry is not None}
+
+    def note_planned(self, run: str, batch: int) -> None:
+        """Note that a batch is planned, before Spark logs its offset. Raises LedgerError if it has been read already.
+
+        A note that is there is that of an attempt which died before Spark logged its offset; nothing was read then.
+        """
+        if self._put(_note_path(run, batch), {"run": run, "batch": batch}):
+            return
+        if self._was_read(run, batch):
+            raise LedgerError(_newer(batch))
+
+    def check_planned(self, run: str, batch: int) -> None:
+        """Raise LedgerError where the planner's note of a batch cannot be seen, so that nothing may be read."""
+        if not self._read(_note_path(run, batch)):
+            raise LedgerError(
+                f"the ledger does not know batch {batch} of run {run}, which was planned with it: ledgerLocation is "
+                "lost, was restored from an older moment than the checkpoint, was changed, or is a folder that the "
+                "driver and this process do not share (a plain path is local on each machine). Put it where all "
+                "of them reach it, restore the ledger and the checkpoint of one moment together, or start over "
+                "with a new checkpoint location"
+            )
+
+    def check_newest(self, run: str, batch: int) -> None:
+        """Raise LedgerError where batches after ``batch``, the newest that Spark knows, were read.
+
+        One that was only planned is that of an attempt which died before Spark logged its offset.
+        """
+        later = sorted(int(name) for name in self._store.list(run) if name.isdigit() and int(name) > batch)
+        if later and (later[-1] > batch + 1 or self._was_read(run, later[0])):
+            raise LedgerError(_newer(later[0]))
 
     def plan(self, ticket: int) -> dict[str, Any] | None:
         """What was planned for a ticket (see stream_reader_41); None if nothing was yet."""
@@ -116,15 +162,18 @@ class Ledger:
             if name.split(".")[0].isdigit() and int(name.split(".")[0]) < ticket:
                 self._store.delete(f"plans/{name}")
 
-    def note_tips(self, epoch_seconds: float, tips: dict[str, list[str | float]]) -> None:
-        """Keep where idle shards stand, and as of when: no offset tells, as there was no batch."""
+    def note_tips(self, epoch_seconds: float, tips: dict[str, Any]) -> None:
+        """Keep where the shards of an idle query stand, and as of when: no offset tells, as there was no batch.
+
+        ``of``: the run and the batch that they follow; ``tips``: position and time by shard.
+        """
         names = self._store.list("tips")
         self._put(f"tips/{int(epoch_seconds * 1000):015d}.json", tips)
         for name in names:
             self._store.delete(f"tips/{name}")
 
-    def tips(self) -> dict[str, list[str | float]]:
-        """The newest note: position and time by shard; nothing if there is none."""
+    def tips(self) -> dict[str, Any]:
+        """The newest note; nothing if there is none."""
         names = self._store.list("tips")
         content = self._store.get(f"tips/{names[-1]}") if names else None
         return dict(orjson.loads(content)) if content else {}
@@ -142,10 +191,28 @@ class Ledger:
 
     def pin_start(self, epoch_seconds: float) -> float:
         """When this query started for the first time: the time given, or the one pinned before."""
-        if self._put("start.json", {"started_at": epoch_seconds}):
+        if self._put(_START, {"started_at": epoch_seconds}):
             return epoch_seconds
-        content = self._store.get("start.json")
-        return float(orjson.loads(content)["started_at"]) if content else epoch_seconds
+        return self.pinned_start() or epoch_seconds
+
+    def pinned_start(self) -> float | None:
+        """What ``pin_start`` pinned; None if nothing is."""
+        content = self._read(_START)
+        try:
+            return float(orjson.loads(content)["started_at"]) if content else None
+        except (ValueError, TypeError, KeyError) as error:
+            raise _unreadable(_START, error) from error
+
+    def forget_start(self) -> None:
+        """Remove the pin: Spark has logged a first offset, which says where the shards start."""
+        try:
+            self._store.delete(_START)
+        except Exception as error:
+            logging.getLogger(__name__).warning(
+                "%s stays in the ledger, and would tell another query where LATEST is: remove it (%s)",
+                _START,
+                error,
+            )
 
     def forget_before(self, run: str, batch: int) -> None:
         """Remove what no replay needs once ``batch`` is committed: all of the run's earlier batches, and the pin.
@@ -158,7 +225,7 @@ class Ledger:
             return
         try:
             if self._cleaned is None or self._cleaned[0] != run:
-                self._store.delete("start.json")
+                self._store.delete(_START)
                 present = [int(name) for name in self._store.list(run) if name.isdigit()]
                 old = [number for number in present if number < batch]
             else:
@@ -171,6 +238,16 @@ class Ledger:
         finally:
             self._cleaning.release()
 
+    def _was_read(self, run: str, batch: int) -> bool:
+        # A folder without a note, too, is what a death while the note was written leaves behind.
+        return any(name != _NOTE for name in self._store.list(_folder(run, batch)))
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            return self._store.get(path)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
     def _put(self, path: str, content: object) -> bool:
         try:
             return self._store.put_if_absent(path, orjson.dumps(content, option=orjson.OPT_INDENT_2))
@@ -179,6 +256,23 @@ class Ledger:
                 f"the ledger file {path} cannot be written ({error}): check the space, the permissions and that "
                 "ledgerLocation is reachable from the executors; then restart the query: nothing was handed on"
             ) from error
+
+
+def _newer(batch: int) -> str:
+    return (
+        f"the ledger says that batch {batch} was read, of which the checkpoint knows nothing: the checkpoint was set "
+        "back, or restored from an older moment than ledgerLocation. Restore the two of one moment together, or start "
+        "over with a new checkpoint location. (To have Spark do its last batch again, remove its file from commits/ "
+        "and leave offsets/ as it is)"
+    )
+
+
+def _unreadable(path: str, error: Exception) -> LedgerError:
+    return LedgerError(f"the ledger file {path} cannot be read ({error}): restore it from a backup")
+
+
+def _note_path(run: str, batch: int) -> str:
+    return f"{_folder(run, batch)}/{_NOTE}"
 
 
 def _path(run: str, batch: int, shard_id: str) -> str:

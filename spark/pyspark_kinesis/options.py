@@ -4,15 +4,20 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import timezone
+
+from dateutil.parser import isoparse
 
 from pyspark_kinesis.errors import OptionError
 from pyspark_kinesis.foreign import advice, is_secret
 from pyspark_kinesis.identity import DEFAULT as DEFAULT_IDENTITY
-from pyspark_kinesis.identity import Identity
+from pyspark_kinesis.identity import Identity, region_of
 from pyspark_kinesis.positions import LATEST, TRIM_HORIZON, at_time, is_position, key_of, parts_of
+from pyspark_kinesis.service_clock import ServiceClock
 
 AT_TIMESTAMP = "AT_TIMESTAMP"
+# Times that are ahead of the service's clock by less are waited for: that much two clocks may differ unseen.
+FUTURE_SECONDS = 5.0
 STREAM_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 _CONSUMER_ARN = re.compile(r"arn:[^:]+:kinesis:(?P<region>[^:]+):\d*:stream/(?P<stream>[^/]+)/consumer/[^/:]+:\d+")
 
@@ -93,8 +98,24 @@ class Options:
 
     def stream_of(self, key: str) -> Stream:
         """The stream of a shard."""
-        name, _ = parts_of(key)
-        return next(stream for stream in self.streams if stream.name == name)
+        return self.stream_named(parts_of(key)[0])
+
+    def stream_named(self, name: str) -> Stream:
+        """A stream of the query. Raises OptionError for another one, which a checkpoint may still know."""
+        for stream in self.streams:
+            if stream.name == name:
+                return stream
+        raise OptionError(no_longer_named([name], self.streams))
+
+
+def no_longer_named(names: Sequence[str], streams: Sequence[Stream]) -> str:
+    """What to say where a checkpoint holds positions in streams that the options do not name."""
+    return (
+        f"the checkpoint holds positions in {', '.join(names)}, and the options only name "
+        f"{', '.join(stream.name for stream in streams)}: was a stream taken out of streamName or streamARN, or "
+        "renamed? Name it again, set failOnDataLoss=false to go on without what is unread of it, or start over with a "
+        "new checkpoint location"
+    )
 
 
 def parse(options: Mapping[str, str]) -> Options:
@@ -109,7 +130,7 @@ def parse(options: Mapping[str, str]) -> Options:
     def text(name: str) -> str | None:
         return given.get(name.lower())
 
-    streams, region = streams_of(text("streamName"), text("streamARN"), text("region"))
+    streams, region = streams_of(text("streamName"), text("streamARN"), text("region"), text("awsProfile"))
     ledger = text("ledgerLocation")
     if not ledger:
         raise OptionError("ledgerLocation is required: a folder that lives as long as the checkpoint location")
@@ -159,8 +180,10 @@ def refuse_unknown(given: Mapping[str, str], known_names: Sequence[str] = KNOWN)
         raise OptionError(f"unknown option {', '.join(unknown)}; known are: {', '.join(known_names)}")
 
 
-def streams_of(names: str | None, arns: str | None, region: str | None) -> tuple[tuple[Stream, ...], str]:
-    """The streams, and the region they share."""
+def streams_of(
+    names: str | None, arns: str | None, region: str | None, profile: str | None = None
+) -> tuple[tuple[Stream, ...], str]:
+    """The streams, and the region they share: that of the option, of the ARNs, or as identity.region_of says."""
     if bool(names) == bool(arns):
         raise OptionError("set exactly one of streamName and streamARN")
     if names:
@@ -183,7 +206,7 @@ def streams_of(names: str | None, arns: str | None, region: str | None) -> tuple
         streams, region = tuple(found), regions.pop()
     if len({stream.name for stream in streams}) < len(streams):
         raise OptionError("a query cannot read two streams of one name: use a query for each")
-    return streams, region or "us-east-1"
+    return streams, region or region_of(profile)
 
 
 def _consumers(name: str | None, arns: str | None, streams: tuple[Stream, ...], region: str) -> dict[str, str]:
@@ -244,11 +267,21 @@ def _starting(position: str, timestamp: str | None, streams: tuple[Stream, ...])
 def at_iso_time(option: str, timestamp: str) -> str:
     """The position of a time, whole milliseconds as arrivals have them. Raises OptionError where it is none."""
     try:
-        moment = datetime.fromisoformat(timestamp)
+        # Not datetime.fromisoformat: that of Python 3.10 knows no Z.
+        moment = isoparse(timestamp)
     except ValueError as error:
         raise OptionError(f"{option} {timestamp!r} is not ISO 8601, as 2026-01-31T12:00:00Z is") from error
     # A time without a zone is UTC: what it means must not depend on the machine.
-    return at_time((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    return at_time((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp())
+
+
+def refuse_future(clock: ServiceClock, since: float) -> None:
+    """Raise OptionError for a starting time that the service's clock has not reached, which Kinesis would refuse."""
+    if (ahead := clock.seconds_until(since)) > FUTURE_SECONDS:
+        raise OptionError(
+            f"startingTimestamp is {ahead:.0f} s in the future by the service's clock, where nothing can be read yet: "
+            f"choose a time that has passed, or startingPosition {LATEST}"
+        )
 
 
 def named_positions(option: str, text: str, streams: tuple[Stream, ...], words: str) -> dict[str, str]:

@@ -29,10 +29,13 @@ class Shard:
 
     shard_id: str
     parents: tuple[str, ...] = ()
+    # Nothing is put into it any more: it was split or merged.
+    closed: bool = False
 
     def of(self, stream: str) -> "Shard":
         """This shard by its key."""
-        return Shard(key_of(stream, self.shard_id), tuple(key_of(stream, parent) for parent in self.parents))
+        parents = tuple(key_of(stream, parent) for parent in self.parents)
+        return Shard(key_of(stream, self.shard_id), parents, self.closed)
 
 
 def key_of(stream: str, shard_id: str) -> str:
@@ -90,15 +93,20 @@ def readable(shards: Iterable[Shard], positions: Mapping[str, str]) -> list[str]
     ]
 
 
-def advance(shards: Iterable[Shard], positions: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Positions over the shards that are listed now, and the ids of unfinished shards that vanished.
+def advance(
+    shards: Iterable[Shard], positions: Mapping[str, str], first: Mapping[str, str] | None = None
+) -> tuple[dict[str, str], list[str]]:
+    """Positions over the shards that there are now, and the ids of unfinished shards that vanished.
 
-    Shards that are new start at TRIM_HORIZON. A drained shard is remembered for as long as the stream lists it, so that
-    it is not taken for a new one; an unfinished one that is no longer listed stays in neither result but the second.
+    Shards that are new start at TRIM_HORIZON, or where ``first`` says for their stream. A drained shard is remembered,
+    so that it is not taken for a new one where a list leaves it out and the next one does not. An unfinished one that
+    is no longer there counts as drained: it is in both results.
     """
-    listed = [shard.shard_id for shard in shards]
-    lost = [shard for shard, position in positions.items() if shard not in set(listed) and position != SHARD_END]
-    return {shard: positions.get(shard, TRIM_HORIZON) for shard in listed}, lost
+    there = [shard.shard_id for shard in shards]
+    listed = set(there)
+    lost = [shard for shard, position in positions.items() if shard not in listed and position != SHARD_END]
+    begun = {shard: positions.get(shard) or (first or {}).get(parts_of(shard)[0], TRIM_HORIZON) for shard in there}
+    return {**positions, **begun, **dict.fromkeys(lost, SHARD_END)}, lost
 
 
 def named_but_unread(shards: Iterable[Shard], named: Mapping[str, str]) -> list[str]:

@@ -7,7 +7,7 @@ from pyspark.sql.types import BinaryType, DataType, StringType, StructType
 
 from pyspark_kinesis.errors import OptionError
 from pyspark_kinesis.identity import DEFAULT as DEFAULT_IDENTITY
-from pyspark_kinesis.identity import Identity
+from pyspark_kinesis.identity import Identity, region_of
 from pyspark_kinesis.options import Stream, count_of, identity_of, refuse_unknown, seconds_of, streams_of
 
 KNOWN_TO_WRITER = (
@@ -66,9 +66,9 @@ def parse_put(options: Mapping[str, str], schema: StructType) -> PutOptions:
             raise OptionError(f"{name} is at most {most}, not {value}: the API takes no more")
         return value
 
-    stream, region = None, text("region") or "us-east-1"
+    stream, region = None, text("region") or region_of(text("awsProfile"))
     if "streamName" not in schema.names or text("streamName") or text("streamARN"):
-        streams, region = streams_of(text("streamName"), text("streamARN"), text("region"))
+        streams, region = streams_of(text("streamName"), text("streamARN"), text("region"), text("awsProfile"))
         if len(streams) > 1:
             raise OptionError("streamName and streamARN name one stream here: for several, add a column streamName")
         stream = streams[0]

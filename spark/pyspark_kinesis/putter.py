@@ -1,7 +1,9 @@
 """Putting Arrow batches of rows into streams, by several PutRecords calls at a time, in the order of each key."""
 
+import logging
 import random
 import re
+import sys
 import threading
 from binascii import b2a_base64
 from collections.abc import Iterator
@@ -70,7 +72,11 @@ class Putter:
                     for _ in pool.map(self._put_lane, self._lanes(batch)):
                         pass
         except Exception as error:
-            error.add_note(f"Put before that, and still in the stream: {self._total().records} records of this task")
+            note = f"Put before that, and still in the stream: {self._total().records} records of this task"
+            if sys.version_info >= (3, 11):
+                error.add_note(note)
+            else:  # errors have no notes there, and what is in the stream must be said all the same
+                logging.getLogger(__name__).error("%s", note)
             raise
         return self._total()
 

@@ -55,8 +55,11 @@ class KinesisPartition(InputPartition):
         max_bytes: int | None,
         max_seconds: float | None,
         until: float | None,
+        noted: bool = False,
     ) -> None:
         super().__init__(None)
+        # Whether the planner noted the batch in the ledger, as all releases do since offsets of version 3.
+        self.noted = noted
         self.run = run
         self.batch = batch
         self.reads = reads
@@ -90,8 +93,11 @@ class PartReader:
         """All rows, each shard's in order; a shard's rows only after its end is in the ledger.
 
         A second attempt, a replay after a restart and a second evaluation of the same micro-batch give the same rows.
+        Raises LedgerError before a row where the ledger is not the one that the batch was planned with.
         """
         reads = self._part.reads
+        if self._part.noted:
+            self._ledger.check_planned(self._part.run, self._part.batch)
         if len(reads) == 1:
             yield from self.read_shard(reads[0])
             return
@@ -107,6 +113,13 @@ class PartReader:
             recorded = self._ledger.record(self._part.run, self._part.batch, read.shard_id, entry)
             if recorded == entry:
                 return batches
+        if recorded.unread:
+            # Its rows come again, or came, with a later batch.
+            logging.getLogger(__name__).warning(
+                "batch %d of %s is evaluated after it had ended unread, and gives no rows any more: evaluate the "
+                "DataFrame before foreachBatch returns", self._part.batch, read.shard_id,
+            )  # fmt: skip
+            return []
         if recorded.start != read.start:
             raise LedgerError(
                 f"the ledger says that batch {self._part.batch} of {read.shard_id} starts at {recorded.start}, the "
@@ -131,7 +144,13 @@ class PartReader:
         last: str | None = None
         first_ms = last_ms = 0
         while True:
-            page = cursor.fetch(MAX_RECORDS_A_CALL if part.max_records is None else part.max_records - count)
+            asked = (
+                MAX_RECORDS_A_CALL if part.max_records is None else min(MAX_RECORDS_A_CALL, part.max_records - count)
+            )
+            page = cursor.fetch(asked)
+            # A full page that is at the tip by its word may not be: other servers than AWS say so of records that
+            # arrived in the tip's millisecond, or always.
+            full = len(page.records) >= asked
             records = page.records if part.until is None else page.records.through(part.until)
             at_target = len(records) < len(page.records)
             if records:
@@ -145,14 +164,14 @@ class PartReader:
                 page.closed
                 or cursor.exhausted
                 or at_target
-                or not page.behind_ms
-                or count == part.max_records
+                or (not page.behind_ms and not full)
+                or (part.max_records is not None and count >= part.max_records)
                 or (part.max_bytes is not None and size >= part.max_bytes)
                 or time.monotonic() >= deadline
             ):
                 break
         # Not that of a closed shard, which was longer ago: its children may have records by now.
-        at_tip = not page.behind_ms and not at_target and not page.closed
+        at_tip = not page.behind_ms and not full and not at_target and not page.closed
         return batches, Entry(
             start=read.start,
             end=(last or read.start) if at_target else cursor.position,
@@ -185,12 +204,16 @@ class PartReader:
         batches: list[pa.RecordBatch] = []
         count, last = 0, None
         while count < recorded.records:
-            page = cursor.fetch(recorded.records - count)
-            if page.records:
-                batches.append(to_arrow(page.records, *parts_of(read.shard_id), self._schema))
-                count += len(page.records)
-                last = page.records.last
-            if page.closed or not page.behind_ms:
+            asked = min(MAX_RECORDS_A_CALL, recorded.records - count)
+            page = cursor.fetch(asked)
+            # Where records are gone, others may have come in their place, which are later batches'.
+            records = page.records.through_number(int(recorded.last)) if recorded.last else page.records
+            if records:
+                batches.append(to_arrow(records, *parts_of(read.shard_id), self._schema))
+                count += len(records)
+                last = records.last
+            at_tip = not page.behind_ms and len(page.records) < asked
+            if len(records) < len(page.records) or page.closed or at_tip:
                 break
         if (count, last) != (recorded.records, recorded.last):
             message = (

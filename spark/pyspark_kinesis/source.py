@@ -1,5 +1,7 @@
 """The data source as Spark sees it."""
 
+from typing import Any, SupportsIndex
+
 from pyspark.sql.datasource import DataSource, DataSourceStreamWriter, DataSourceWriter
 from pyspark.sql.types import StructType
 
@@ -9,6 +11,7 @@ from pyspark_kinesis.errors import OptionError
 from pyspark_kinesis.options import Options, parse
 from pyspark_kinesis.put_options import parse_put
 from pyspark_kinesis.rows import SCHEMA, check_schema
+from pyspark_kinesis.shipped import maker, shipped_in
 from pyspark_kinesis.stream_reader import StreamReader, store_of
 from pyspark_kinesis.writer import KinesisStreamWriter, KinesisWriter
 
@@ -20,6 +23,10 @@ except ImportError:  # Spark 4.1 and older have no admission control for Python 
 
 class DefaultSource(DataSource):
     """``spark.readStream.format("kinesis")``: a Kinesis stream, each record once. Options: options.KNOWN."""
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        where = shipped_in()
+        return super().__reduce_ex__(protocol) if where is None else (maker(where), (self.options,))
 
     @classmethod
     def name(cls) -> str:

@@ -17,12 +17,12 @@ from xml.etree import ElementTree as ET
 import urllib3
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
-from botocore.exceptions import BotoCoreError
 from botocore.session import get_session
 
 from pyspark_kinesis.errors import AccessError, LedgerError
-from pyspark_kinesis.store_http import PatientHttp, TransientError
+from pyspark_kinesis.identity import Identity, Keys
+from pyspark_kinesis.patience import TransientError
+from pyspark_kinesis.store_http import PatientHttp
 
 _ACCESS = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed"}
 # 409: another conditional request to the key is under way, or the bucket is being changed.
@@ -43,13 +43,21 @@ class S3Store:
     concurrency = 16
 
     def __init__(
-        self, bucket: str, prefix: str, *, region: str, endpoint_url: str | None = None, patience_seconds: float = 60.0
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        region: str,
+        endpoint_url: str | None = None,
+        patience_seconds: float = 60.0,
+        profile: str | None = None,
     ) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._region = region
         self._endpoint_url = endpoint_url
-        self._http = PatientHttp(f"s3://{bucket}/{prefix}", patience_seconds, self.concurrency)
+        self._http = PatientHttp(f"s3://{bucket}/{prefix}", patience_seconds, self.concurrency, profile)
+        self._profile = profile
         self._refuses_second = endpoint_url is None
         self._lock = threading.Lock()
 
@@ -128,10 +136,17 @@ class S3Store:
         def attempt() -> urllib3.BaseHTTPResponse:
             url = f"{self._base}/{quote(key, safe='/~')}" + (f"?{query}" if query else "")
             request = AWSRequest(method, url, data=body, headers=dict(headers or {}))
-            S3SigV4Auth(self._credentials.get_frozen_credentials(), "s3", self._region).add_auth(request)
+            keys = self._keys.current()
+            S3SigV4Auth(keys, "s3", self._region).add_auth(request)
             answer = self._http.send(method, url, body, dict(request.headers.items()))
-            if not 200 <= answer.status < 300:
+            if 200 <= answer.status < 300:
+                return answer
+            try:
                 self._refuse(answer, accepted)
+            except AccessError as error:
+                if self._keys.renewed(keys):
+                    raise TransientError(f"the credentials were replaced: {error}") from error
+                raise
             return answer
 
         return self._http.repeat(attempt)
@@ -155,24 +170,18 @@ class S3Store:
             raise LedgerError(f"{what}: create the bucket, or correct ledgerLocation or ledgerEndpointUrl")
         if answer.status in (401, 403) or code in _ACCESS:
             raise AccessError(
-                f"{what}: check the clock and the credentials of the default AWS chain on driver and executors. "
-                "They must allow s3:GetObject, s3:PutObject and s3:DeleteObject below the prefix, and s3:ListBucket on "
-                "the bucket: without the latter, S3 answers 403 for a file that is not there yet"
+                f"{what}: check the clock and the credentials of the default AWS chain, or of awsProfile, on driver "
+                "and executors. They must allow s3:GetObject, s3:PutObject and s3:DeleteObject below the prefix, and "
+                "s3:ListBucket on the bucket: without the latter, S3 answers 403 for a file that is not there yet"
             )
         raise LedgerError(f"{what}: correct ledgerLocation or ledgerEndpointUrl, or ask who runs the store")
 
     @cached_property
-    def _credentials(self) -> Credentials:
+    def _keys(self) -> Keys:
         try:
-            credentials = get_session().get_credentials()
-        except BotoCoreError as error:
-            raise AccessError(f"the AWS configuration cannot be used ({error}): check AWS_* and ~/.aws") from error
-        if credentials is None:
-            raise AccessError(
-                f"no AWS credentials for the ledger at {self._http.place}: set AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY, a profile, or a role, on the driver and on the executors"
-            )
-        return credentials
+            return Keys(Identity(profile=self._profile), self._region)
+        except AccessError as error:
+            raise AccessError(f"no AWS credentials for the ledger at {self._http.place}: {error}") from error
 
     @cached_property
     def _base(self) -> str:

@@ -14,7 +14,8 @@ import orjson
 import urllib3
 
 from pyspark_kinesis.errors import AccessError, LedgerError
-from pyspark_kinesis.store_http import PatientHttp, TransientError
+from pyspark_kinesis.patience import TransientError
+from pyspark_kinesis.store_http import PatientHttp
 
 # A generic IOException is what the lack of a live DataNode looks like.
 _TRANSIENT = {"StandbyException", "RetriableException", "SafeModeException", "IOException", "RemoteException"}

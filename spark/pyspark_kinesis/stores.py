@@ -111,38 +111,45 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def open_store(location: str, *, endpoint_url: str | None = None, region: str = "us-east-1") -> Store:
+def open_store(
+    location: str, *, endpoint_url: str | None = None, region: str = "us-east-1", profile: str | None = None
+) -> Store:
     """The store for a ``ledgerLocation``, one a process, so that connections stay open; asks nothing of it yet.
 
-    A path or ``file:`` URI; ``s3://bucket/prefix`` (``s3a``, ``s3n`` alike); ``webhdfs://[user@]host:port/path``, or
+    An absolute path or ``file:`` URI, local on each machine whatever Spark's default file system is;
+    ``s3://bucket/prefix`` (``s3a``, ``s3n`` alike); ``webhdfs://[user@]host:port/path``, or
     ``swebhdfs`` over TLS, with several NameNodes as ``host:port,host:port``; ``hdfs://…/path`` with the NameNode's HTTP
     address as ``endpoint_url``. For S3, ``endpoint_url`` is the server if not AWS, by default what
-    AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL say, and ``region`` a guess that the service may correct.
+    AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL say, and ``region`` a guess that the service may correct,
+    and ``profile`` a profile of ~/.aws in place of the default chain.
 
-    Raises OptionError for anything else.
+    Raises OptionError for anything else: a relative path would be another folder in each process, and a scheme with one
+    slash (``dbfs:/x``) is no folder of that name.
     """
     if urlsplit(location).scheme in _S3 and "://" in location:
         endpoint_url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return _shared_store(location, endpoint_url or None, region)
+    return _shared_store(location, endpoint_url or None, region, profile)
 
 
 _S3 = ("s3", "s3a", "s3n")
+_WEBHDFS = ("webhdfs", "swebhdfs")
+_KNOWN = (*_S3, *_WEBHDFS, "hdfs")
 
 
 @functools.cache
-def _shared_store(location: str, endpoint_url: str | None, region: str) -> Store:
+def _shared_store(location: str, endpoint_url: str | None, region: str, profile: str | None) -> Store:
     parts = urlsplit(location)
-    if parts.scheme == "file":
-        return LocalStore(Path(unquote(parts.path)))
-    if not parts.scheme or "://" not in location:
+    if location.startswith("/"):
         return LocalStore(Path(location))
+    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/"):
+        return LocalStore(Path(unquote(parts.path)))
     _check(location, parts)
     # Imported where they are used: what a worker imports is part of what its first micro-batch costs.
     if parts.scheme in _S3:
         from pyspark_kinesis.store_s3 import S3Store
 
-        return S3Store(parts.netloc, parts.path.strip("/"), region=region, endpoint_url=endpoint_url)
-    if parts.scheme in ("webhdfs", "swebhdfs", "hdfs"):
+        return S3Store(parts.netloc, parts.path.strip("/"), region=region, endpoint_url=endpoint_url, profile=profile)
+    if parts.scheme in (*_WEBHDFS, "hdfs"):
         from pyspark_kinesis.store_webhdfs import WebHdfsStore
 
         user, _, hosts = parts.netloc.rpartition("@")
@@ -161,13 +168,23 @@ def _shared_store(location: str, endpoint_url: str | None, region: str) -> Store
         return WebHdfsStore(bases, parts.path.rstrip("/"), user=user or None)
     raise OptionError(
         f"ledgerLocation {location!r}: {parts.scheme}:// is not supported. It must be a folder that the driver and all "
-        "executors share, as a path or file: URI, or s3://bucket/prefix, or webhdfs://host:port/path"
+        "executors share, as an absolute path or file: URI, or s3://bucket/prefix, or webhdfs://host:port/path"
     )
 
 
 def _check(location: str, parts: SplitResult) -> None:
     """Raise OptionError for what would silently become another place."""
-    if not parts.netloc and parts.scheme != "hdfs":
+    if not parts.scheme or parts.scheme == "file":
+        raise OptionError(
+            f"ledgerLocation {location!r} is not an absolute path, so each process would take it for a folder of its "
+            "own: write /path or file:///path, a folder that the driver and all executors share, or s3://bucket/prefix"
+        )
+    if parts.scheme in _KNOWN and "://" not in location:
+        raise OptionError(
+            f"ledgerLocation {location!r} has one slash where two are needed, and so names no bucket or host: write "
+            "s3://bucket/prefix, webhdfs://host:port/path or hdfs://nameservice/path"
+        )
+    if not parts.netloc and parts.scheme in _S3 + _WEBHDFS:
         raise OptionError(f"ledgerLocation {location!r} names no bucket or host: write s3://bucket/prefix")
     segments = parts.path.strip("/").split("/")
     if parts.query or parts.fragment or {".", ".."} & set(segments) or (len(segments) > 1 and "" in segments):

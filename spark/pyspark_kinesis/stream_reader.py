@@ -84,4 +84,9 @@ def log_to_stderr() -> None:
 
 def store_of(options: Options) -> Store:
     """Where the ledger of a query lives."""
-    return open_store(options.ledger_location, endpoint_url=options.ledger_endpoint_url, region=options.region)
+    return open_store(
+        options.ledger_location,
+        endpoint_url=options.ledger_endpoint_url,
+        region=options.region,
+        profile=options.identity.profile,
+    )

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from pyspark_kinesis.errors import LedgerError
-from pyspark_kinesis.planner import Offset
+from pyspark_kinesis.offsets import Offset
 from pyspark_kinesis.reading import KinesisPartition
 from pyspark_kinesis.stream_reader import StreamReader
 

@@ -11,7 +11,7 @@ from pyspark.sql.streaming.datasource import (
 )
 
 from pyspark_kinesis.limits import Limits
-from pyspark_kinesis.planner import Offset
+from pyspark_kinesis.offsets import Offset
 from pyspark_kinesis.reading import KinesisPartition
 from pyspark_kinesis.stream_reader import StreamReader
 

@@ -10,12 +10,13 @@ import logging
 import random
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pyspark_kinesis.client import KinesisClient, Tally
 from pyspark_kinesis.consumers import Consumers
 from pyspark_kinesis.decoding import Page, Records, joined
-from pyspark_kinesis.errors import KinesisSourceError, SubscriptionError
+from pyspark_kinesis.errors import KinesisSourceError, StreamNotFoundError, SubscriptionError
 from pyspark_kinesis.ledger import Ledger
 from pyspark_kinesis.options import Options
 from pyspark_kinesis.positions import SHARD_END, parts_of
@@ -186,9 +187,10 @@ class FanOut:
         self._tallies: dict[str, Tally] = {}
 
     def register(self) -> None:
-        """Have a consumer for every stream. Raises ConsumerError or AccessError."""
+        """Have a consumer for every stream that is there. Raises ConsumerError or AccessError."""
         for stream in self._options.streams:
-            self._consumers.arn(stream.name)
+            with suppress(StreamNotFoundError):  # said once the checkpoint is known, as failOnDataLoss has it
+                self._consumers.arn(stream.name)
 
     def consumer(self, shard_key: str) -> str:
         """The ARN of the consumer that reads a shard."""

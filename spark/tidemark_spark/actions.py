@@ -58,7 +58,7 @@ def refuse_failed(
         told.append(f"{name}: {count:,} rows, such as {' and '.join(samples)}")
     raise QualityGateError(
         f"nothing of the {what} was published, as rows break expectations of {pipeline.suite} whose action is fail: "
-        f"{'; '.join(told)}. Mend the suite or the definition, or give the expectation the action quarantine or warn, "
+        f"{'; '.join(told)}. Fix the suite or the definition, or give the expectation the action quarantine or warn, "
         "and start again: the records are kept in bronze"
     )
 

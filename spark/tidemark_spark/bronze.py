@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame
 from tidemark.columns import BATCH_BYTES
 from tidemark.definition import Pipeline
 from tidemark.delta import NOTHING, OnceWriter, files_of, position
+from tidemark.documents import sizes_of
 from tidemark.errors import TableError
 from tidemark.settings import Settings
 from tidemark.tables import INGEST_APP, KINESIS_COLUMNS, SEALED_APP, SEGMENT_APP, tables_of
@@ -95,8 +96,8 @@ class BronzeSink:
         )
 
     def _stamped(self, records: pa.Table, snapshot: DeltaTable) -> tuple[pa.Table, Mapping[str, int]]:
-        ingest_batch = position(snapshot, INGEST_APP) + 1
-        if ingest_batch - 1 != self._last_batch:
+        before = position(snapshot, INGEST_APP)
+        if before != self._last_batch:
             # Another process wrote the newest batch, maybe on a host whose clock is ahead of this one's.
             newest_time = pc.max(files_of(snapshot)["max.ingest_time"]).as_py()
             self._last_time = max(self._last_time, newest_time or self._last_time)
@@ -109,10 +110,12 @@ class BronzeSink:
         if segment != self._segment:
             self._segment, self._segment_opened = segment, now
         rows = records.num_rows
+        numbers, sizes = self._parts(records)
+        ingest_batch = before + 1 + numbers[-1]
         constants = {
-            "ingest_batch": pa.array([ingest_batch] * rows, pa.int64()),
+            "ingest_batch": pa.array([before + 1 + number for number in numbers], pa.int64()),
             "segment": pa.array([segment] * rows, pa.int64()),
-            BATCH_BYTES: pa.array([pc.sum(pc.binary_length(records["data"])).as_py()] * rows, pa.int64()),
+            BATCH_BYTES: pa.array([sizes[number] for number in numbers], pa.int64()),
             "ingest_time": pa.array([now] * rows, pa.timestamp("us", tz="UTC")),
             "ingest_date": pa.array([now.date()] * rows, pa.date32()),
         }
@@ -121,6 +124,22 @@ class BronzeSink:
         self._last_batch = ingest_batch
         versions = {INGEST_APP: ingest_batch, SEGMENT_APP: segment}
         return records, versions if sealed == NOTHING else {**versions, SEALED_APP: sealed}
+
+    def _parts(self, records: pa.Table) -> tuple[list[int], list[int]]:
+        """The ingest_batch of each record, counted from 0 in their order, and the bytes of each ingest_batch.
+
+        It is one, but where records hold so many events that together they would take more memory than a micro-batch
+        may: refine reads no less than one ingest_batch at a time.
+        """
+        sizes = sizes_of(records["data"], self._pipeline.records)
+        limit = sum(sizes) if self._pipeline.records == "object" else self._settings.max_bytes_per_batch
+        numbers, totals = [], [0]
+        for size in sizes:
+            if totals[-1] and totals[-1] + size > limit:
+                totals.append(0)
+            totals[-1] += size
+            numbers.append(len(totals) - 1)
+        return numbers, totals
 
 
 def _digest(records: pa.Table) -> int:

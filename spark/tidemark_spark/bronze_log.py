@@ -16,11 +16,6 @@ from pyspark.sql.datasource import DataSource, DataSourceStreamReader
 
 from tidemark.documents import ORDINAL, PROBLEM, RAW, Splitter
 
-try:
-    from tidemark_spark.bronze_log_42 import AdmissionReader as NewestReader
-except ImportError:  # Spark 4.1 and older have no admission control for Python sources
-    from tidemark_spark.bronze_log_41 import GuessingReader as NewestReader  # type: ignore[assignment]
-
 BRONZE_LOG_FORMAT = "tidemark_bronze"
 _RECORDS = (
     "data BINARY, partition_key STRING, stream STRING, shard_id STRING, sequence_number STRING, "
@@ -48,6 +43,11 @@ class BronzeLogSource(DataSource):
         return f"{_RECORDS}, {ORDINAL} BIGINT, {PROBLEM} STRING, {RAW} STRUCT<{texts}>, {_COUNTS}"
 
     def streamReader(self, schema: Any) -> DataSourceStreamReader:
+        # Here, as Spark makes the source in several processes, of which some ask for its schema only.
+        try:
+            from tidemark_spark.bronze_log_42 import AdmissionReader as NewestReader
+        except ImportError:  # Spark 4.1 and older have no admission control for Python sources
+            from tidemark_spark.bronze_log_41 import GuessingReader as NewestReader  # type: ignore[assignment]
         after = int(self.options.get("after", "-1"))
         return NewestReader(
             uri=self.options["uri"],

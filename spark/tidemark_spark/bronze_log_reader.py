@@ -6,7 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from pyspark.sql.datasource import DataSourceStreamReader, InputPartition
 
@@ -67,6 +66,9 @@ class BronzeLogReader(DataSourceStreamReader):
         return [_Range(start["ingest_batch"], end["ingest_batch"], self._snapshot().version())]
 
     def read(self, partition: Any) -> Iterator[pa.RecordBatch]:
+        # It imports pandas, a third of a second that only those who read have to pay.
+        import pyarrow.dataset as ds
+
         table = open_uri(self._uri, self._storage_options, partition.version)
         batch = ds.field("ingest_batch")
         inside = (batch > partition.after) & (batch <= partition.through)
@@ -77,9 +79,9 @@ class BronzeLogReader(DataSourceStreamReader):
         schema = pa.schema([*_SCHEMA, *self._splitter.fields, *((name, pa.int64()) for name in _COUNTS)])
         events: Counter[int] = Counter()
         for records in _chunks(ordered.select(_SCHEMA.names)):
-            split = self._splitter.events(records)
-            events.update(split["ingest_batch"].to_pylist())
-            yield _conform(split, schema)
+            for split in self._splitter.events(records):
+                events.update(split["ingest_batch"].to_pylist())
+                yield _conform(split, schema)
         yield _conform(_markers(rows, events), schema)
 
     def _newest(self) -> int:

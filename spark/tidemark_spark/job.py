@@ -10,14 +10,13 @@ from typing import Annotated, NoReturn
 
 import typer
 from pyspark.sql import SparkSession
-from rich.console import Console
-from rich.table import Table as RichTable
 
 from pyspark_kinesis.errors import KinesisSourceError
 from pyspark_kinesis.stores import open_store
 from tidemark.errors import TRY_AGAIN, TidemarkError
 from tidemark.spark_conf import OUTCOME_ERROR, OUTCOME_RESULT, OUTCOME_VARIABLE, RESULT
-from tidemark_spark.causes import cause_of, where
+from tidemark.terminal import one_line, plain_console, print_table, printable
+from tidemark_spark.causes import NO_SPACE, cause_of, where
 from tidemark_spark.parents import end_with_parents
 
 FAILED = 1
@@ -55,8 +54,8 @@ def _run(app: typer.Typer) -> NoReturn:
         raise
     except Exception as error:
         cause = cause_of(error)
-        typer.echo(where(error), err=True)
-        _end(TRY_AGAIN if "No space left" in cause else FAILED, cause)
+        typer.echo(printable(where(error)), err=True)
+        _end(TRY_AGAIN if cause.remedy == NO_SPACE else FAILED, str(cause))
     raise AssertionError("typer returns by SystemExit")
 
 
@@ -67,6 +66,7 @@ def result(figures: Mapping[str, object]) -> None:
 
 
 def _end(code: int, message: str) -> NoReturn:
+    message = one_line(message)  # whoever started the job looks for lines that begin with a word of its own
     typer.echo(f"error: {message}", err=True)
     _leave(OUTCOME_ERROR, {"exit_code": code, "error": message})
     sys.exit(code)
@@ -112,10 +112,8 @@ def parse_range(start: str | None, end: str | None) -> tuple[date, date]:
 
 
 def show(title: str, columns: list[str], rows: Sequence[tuple[object, ...]]) -> None:
-    """Print a table."""
-    table = RichTable(*columns, title=title, title_justify="left")
-    for row in rows:
-        table.add_row(
-            *(f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value) for value in row)
-        )
-    Console(width=140).print(table)
+    """Print a table, in a log not wider than a page shows it."""
+    console = plain_console()
+    if not console.is_terminal:
+        console.width = 140
+    print_table(columns, rows, title, console)

@@ -67,7 +67,7 @@ def split(records: DataFrame, pipeline: Pipeline) -> DataFrame:
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         splitter = Splitter(names, holds)
-        return (splitter.events(batch) for batch in batches)
+        return (events for batch in batches for events in splitter.events(batch))
 
     return records.mapInArrow(run, T.StructType([*kept, *(T.StructField(name, kind) for name, kind in made)]))
 

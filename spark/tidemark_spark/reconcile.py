@@ -7,6 +7,8 @@ where there is some, the pane, both values and the likely cause are told.
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from functools import reduce
+from operator import and_
 from typing import Any, NamedTuple
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -15,8 +17,10 @@ from pyspark.sql import functions as F
 from tidemark.days import days_between
 from tidemark.definition import ApproxDistinct, Pipeline, Rollup
 from tidemark.definition.measures import Dialect
-from tidemark.delta import NOTHING, position
-from tidemark.publish import coverage, removed_app
+from tidemark.delta import NOTHING, open_table, position
+from tidemark.generations import History
+from tidemark.log import DateIndex
+from tidemark.publish import DATED_APP, coverage, removed_app
 from tidemark.quality import Suite
 from tidemark.serving import Snapshot, pin
 from tidemark.settings import Settings
@@ -76,10 +80,11 @@ def reconcile(
     truth = _events(spark, pipeline, suite, settings, start, end, max(positions)).persist()
     silver = spark.read.format("delta").load(tables.silver.uri).where(dated(start, end))
     total = Reconciled(min(positions), truth.count(), 0, 0, 0, 0, [])
+    former = _former(pipeline, settings)
     say(f"{pipeline.name}: {total.events:,} events of [{start}, {end}) in bronze through ingest_batch {total.position}")
     try:
         for rollup in pipeline.rollups:
-            compared = _Comparison(spark, pipeline, rollup, snapshots[rollup.name], truth, silver, start, end)
+            compared = _Comparison(spark, pipeline, rollup, snapshots[rollup.name], truth, silver, start, end, former)
             for layer in ("serving", "speed"):
                 panes, count, drifts = compared.run(layer)
                 say(f"{rollup.name}, {layer}: {panes:,} panes, {count:,} values drift")
@@ -104,6 +109,33 @@ def _events(
     return deduplicate(valid_events(parse(read, pipeline, suite), pipeline), pipeline).where(dated(start, end))
 
 
+class _Former(NamedTuple):
+    """What was refined by other definitions than the one in force: up to a segment, and of which event dates.
+
+    ``dates`` is None where the log's index does not tell the dates by which they were rolled up.
+    """
+
+    segment: int
+    dates: set[date] | None
+
+    def has(self, day: date) -> bool:
+        """Whether rows of an event date may be among it."""
+        return self.dates is None or day in self.dates
+
+
+def _former(pipeline: Pipeline, settings: Settings) -> _Former:
+    history = History.of(pipeline, settings)
+    if history.last is None or history.last.generation.number == 0:
+        return _Former(NOTHING, set())
+    after = history.last.generation.after
+    refine_log = open_table(tables_of(pipeline, settings).refine_log, settings)
+    index = DateIndex.of(refine_log, history.dated_otherwise(pipeline, refine_log))
+    # Once the log was dated anew, it says by which dates events are read now, and not by which they were rolled up.
+    is_known = index.is_complete(after) and position(refine_log, DATED_APP) == NOTHING
+    dates = set(index.dates(date.min, date.max, after)) if is_known else None
+    return _Former(index.segment(after), dates)
+
+
 class _Comparison:
     """One rollup's panes, recomputed and as found."""
 
@@ -117,6 +149,7 @@ class _Comparison:
         silver: DataFrame,
         start: date,
         end: date,
+        former: "_Former",
     ) -> None:
         self._spark = spark
         self._pipeline = pipeline
@@ -128,17 +161,18 @@ class _Comparison:
         self._inside = dated(start, end)
         self._keys = [*rollup.by, "pane_start", "event_date"]
         self._lacking = snapshot.lacking()
+        self._former = former
         self._served = 0
         """Values of the serving view that drift, once they have been compared."""
 
     def run(self, layer: str) -> tuple[int, int, list[Drift]]:
         """Panes compared, values that drift, and the first of them."""
         expected, found = self._serving() if layer == "serving" else self._speed()
-        both = self._finished(expected, "e").join(self._finished(found, "f"), self._keys, "full_outer").persist()
+        both = self._side_by_side(self._finished(expected, "e"), self._finished(found, "f")).persist()
         try:
-            values = [(name, self._differs(name), f"e_{name}", f"f_{name}") for name in self._rollup.measures]
+            values = [(name, self._differs(name), f"_e_{name}", f"_f_{name}") for name in self._rollup.measures]
             counts = both.agg(
-                F.count("*").alias("panes"), *(F.count_if(differs).alias(name) for name, differs, _, _ in values)
+                F.count("*").alias("_panes"), *(F.count_if(differs).alias(name) for name, differs, _, _ in values)
             ).first()
             assert counts is not None
             drifts, kinds = [], dict(both.dtypes)
@@ -152,9 +186,18 @@ class _Comparison:
                     ordered = both.where(differs).select(*self._keys, *shown).orderBy(*self._keys)
                     rows = ordered.limit(MAX_SHOWN).collect()
                     drifts += [self._drift(layer, name, row, row[e], row[f]) for row in rows]
-            return counts["panes"], drifting, drifts
+            return counts["_panes"], drifting, drifts
         finally:
             both.unpersist()
+
+    def _side_by_side(self, expected: DataFrame, found: DataFrame) -> DataFrame:
+        """Both finished values of each pane; a key that is null is a key like others."""
+        same = reduce(and_, [expected[key].eqNullSafe(found[key]) for key in self._keys])
+        # Every pane has its start, so a side without one lacks the pane.
+        is_expected = expected["pane_start"].isNotNull()
+        keys = [F.when(is_expected, expected[key]).otherwise(found[key]).alias(key) for key in self._keys]
+        values = [f"_{side}_{name}" for side in "ef" for name in self._rollup.measures]
+        return expected.join(found, same, "full_outer").select(*keys, *values)
 
     def _serving(self) -> tuple[DataFrame, DataFrame]:
         batch = self._read(self._snapshot.batch).where(self._inside)
@@ -166,19 +209,32 @@ class _Comparison:
         return self._truth, merge_partials(parts, self._pipeline, self._rollup, [])
 
     def _speed(self) -> tuple[DataFrame, DataFrame]:
-        # Rows that folding removed are not missing: each date is compared from the segment after them on.
-        removed = [(day, position(self._snapshot.speed, removed_app(day))) for day in self._days]
-        kept = F.broadcast(self._spark.createDataFrame(removed, "event_date DATE, _removed BIGINT"))
-        events = self._truth.join(kept, "event_date").where(F.col("segment") > F.col("_removed"))
-        rows = self._read(self._snapshot.speed).where(self._inside)
-        return events.drop("_removed"), merge_partials(rows, self._pipeline, self._rollup, [])
+        after = [(day, self._compared_after(day)) for day in self._days]
+        bounds = F.broadcast(self._spark.createDataFrame(after, "event_date DATE, _after BIGINT"))
+
+        def compared(rows: DataFrame) -> DataFrame:
+            return rows.join(bounds, "event_date").where(F.col("segment") > F.col("_after")).drop("_after")
+
+        rows = compared(self._read(self._snapshot.speed).where(self._inside))
+        return compared(self._truth), merge_partials(rows, self._pipeline, self._rollup, [])
+
+    def _compared_after(self, day: date) -> int:
+        """The segment after which the speed rows of a date are compared.
+
+        Those that folding removed are not missing. Those that another definition made are not wrong where a reprocess
+        has covered the date since: nothing reads them, and folding will remove them. It never merges across coverage.
+        """
+        removed = position(self._snapshot.speed, removed_app(day))
+        if removed >= self._former.segment or not self._former.has(day):
+            return removed
+        return max(removed, coverage(self._snapshot.batch, day))
 
     def _finished(self, rows: DataFrame, side: str) -> DataFrame:
         schema = self._pipeline.events
         if "pane_start" not in rows.columns:
             rows = partial_aggregates(rows, self._pipeline, self._rollup, [])
         finished = [
-            F.expr(measure.finish(name, schema, Dialect.SPARK)).alias(f"{side}_{name}")
+            F.expr(measure.finish(name, schema, Dialect.SPARK)).alias(f"_{side}_{name}")
             for name, measure in self._rollup.measures.items()
         ]
         return rows.select(*self._keys, *finished)
@@ -190,7 +246,7 @@ class _Comparison:
         return self._values_differ(name)
 
     def _values_differ(self, name: str) -> Column:
-        expected, found = F.col(f"e_{name}"), F.col(f"f_{name}")
+        expected, found = F.col(f"_e_{name}"), F.col(f"_f_{name}")
         measure = self._rollup.measures[name]
         if measure.exact:
             return ~expected.eqNullSafe(found)

@@ -10,7 +10,7 @@ from functools import reduce
 from operator import and_
 from typing import Any, NamedTuple
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from tidemark.delta import files_of, open_table, position
@@ -18,7 +18,7 @@ from tidemark.documents import ORDINAL
 from tidemark.errors import CoverageError, TableError
 from tidemark.publish import replace_files
 from tidemark.settings import Settings
-from tidemark.tables import QUARANTINE_SCHEMA, REJUDGE_APP, Table
+from tidemark.tables import REJUDGE_APP, Table
 from tidemark_spark.parse import dated
 from tidemark_spark.staging import stage
 
@@ -27,6 +27,9 @@ RECORD = ["stream", "shard_id", "sequence_number", "sub_sequence_number"]
 _NUMBER = "_number"
 EVENT = [*RECORD, _NUMBER]
 """What identifies an event of a record, in rows that are ``numbered``."""
+_BODY = "_body"
+QUARANTINED = [*EVENT, _BODY]
+"""What identifies a row of quarantine: where records are split in another way, their events have others' numbers."""
 _ATTEMPTS = 5
 
 
@@ -39,7 +42,16 @@ class Rejudged(NamedTuple):
 
 def numbered(rows: DataFrame, *others: str) -> DataFrame:
     """``EVENT`` of rows of bronze's events, silver or quarantine, and other columns; -1: the record as a whole."""
-    return rows.select(*RECORD, F.coalesce(ORDINAL, F.lit(-1)).alias(_NUMBER), *others)
+    return rows.select(*RECORD, _number(), *others)
+
+
+def _number() -> Column:
+    return F.coalesce(ORDINAL, F.lit(-1)).alias(_NUMBER)
+
+
+def with_body(rows: DataFrame) -> DataFrame:
+    """Rows of events with ``QUARANTINED``'s last two columns: their number, and a digest of their own bytes."""
+    return rows.withColumns({_NUMBER: _number(), _BODY: F.sha2("data", 256)})
 
 
 def of_events(parsed: DataFrame, others: DataFrame) -> DataFrame:
@@ -49,9 +61,20 @@ def of_events(parsed: DataFrame, others: DataFrame) -> DataFrame:
     whole, on either side, stands for all of its events.
     """
     others = others.distinct()
+    return parsed.join(others, _same_event(parsed, others), "left_semi")
+
+
+def _same_event(parsed: DataFrame, others: DataFrame) -> Column:
     same = [parsed[name] == others[name] for name in RECORD]
     whole = parsed[ORDINAL].isNull() | (others[_NUMBER] == -1)
-    return parsed.join(others, reduce(and_, [*same, whole | (parsed[ORDINAL] == others[_NUMBER])]), "left_semi")
+    return reduce(and_, [*same, whole | (parsed[ORDINAL] == others[_NUMBER])])
+
+
+def _is_among(numbers: str) -> Column:
+    """Whether an event's number, or that of its record as a whole, is among some; ``of_events`` by a column."""
+    known = F.coalesce(F.col(numbers), F.expr("CAST(array() AS ARRAY<BIGINT>)"))
+    whole = F.col(ORDINAL).isNull() | F.array_contains(known, F.lit(-1).cast("bigint"))
+    return (F.size(known) > 0) & (whole | F.coalesce(F.array_contains(known, F.col(ORDINAL)), F.lit(False)))
 
 
 def refuse_moves(parsed: DataFrame, was: DataFrame, start: date, end: date) -> None:
@@ -87,20 +110,33 @@ def _refuse(moved: DataFrame, what: str) -> None:
 
 
 def quarantine_newly_broken(
-    parsed: DataFrame, was: DataFrame, quarantine: Table, settings: Settings, generation: int
+    parsed: DataFrame, was: DataFrame, elsewhere: DataFrame, quarantine: Table, settings: Settings, generation: int
 ) -> int:
-    """Put the events of ``was`` (silver's rows) that do not parse any more into quarantine; how many.
+    """Put the broken events that quarantine lacks into it; how many.
 
-    With them, the broken events of quarantined records that are split now, where the record as a whole was none.
+    They were in silver (``was``: its rows of the range), or were copies and in neither table, or are of a quarantined
+    record that is split now. Not those that silver keeps, ``elsewhere``, under dates that are not reprocessed: they
+    stay as they were judged. A record that breaks as a whole and loses an event of the range goes to quarantine, also
+    if silver keeps another event of it until that one's date is reprocessed.
     """
     spark = parsed.sparkSession
-    broken = parsed.where(F.size("reasons") > 0)
+    # One join tells both, so that the records are read and parsed once.
+    silver = (
+        numbered(elsewhere)
+        .withColumn("_kept", F.lit(True))
+        .unionByName(numbered(was).withColumn("_kept", F.lit(False)))
+    )
+    sides = {True: "_kept_numbers", False: "_left_numbers"}
+    numbers = silver.groupBy(*RECORD).agg(
+        *(F.collect_set(F.when(F.col("_kept") == side, F.col(_NUMBER))).alias(name) for side, name in sides.items())
+    )
+    broken = parsed.where(F.size("reasons") > 0).join(numbers, RECORD, "left")
+    broken = broken.where(_is_among(sides[False]) | ~_is_among(sides[True]))
+    broken = broken.dropDuplicates([*RECORD, ORDINAL])
     for _ in range(_ATTEMPTS):
         counter = (REJUDGE_APP, position(open_table(quarantine, settings), REJUDGE_APP))
-        held = numbered(spark.read.format("delta").load(quarantine.uri))
-        whole = held.where(F.col(_NUMBER) == -1)
-        moved = of_events(broken, numbered(was).union(whole)).withColumn(_NUMBER, F.coalesce(ORDINAL, F.lit(-1)))
-        staged = stage(moved.join(held, EVENT, "left_anti").select(*QUARANTINE_SCHEMA.names), quarantine, settings)
+        held = with_body(spark.read.format("delta").load(quarantine.uri)).select(*QUARANTINED)
+        staged = stage(with_body(broken).join(held, QUARANTINED, "left_anti"), quarantine, settings)
         if not staged.files:
             return 0
         if replace_files(quarantine, staged.files, lambda _: False, (), settings, counter, generation=generation):
@@ -112,7 +148,10 @@ def quarantine_newly_broken(
 def release_recovered(
     spark: SparkSession, recovered: DataFrame, quarantine: Table, settings: Settings, generation: int
 ) -> int:
-    """Take rows that are in silver now out of quarantine; how many. ``recovered``: ``EVENT``, and their partitions."""
+    """Take rows that are in silver now out of quarantine; how many.
+
+    ``recovered``: their ``QUARANTINED``, and their partitions.
+    """
     partitions = {
         (row["ingest_date"], row["segment"]): row["count"]
         for row in recovered.groupBy("ingest_date", "segment").count().collect()
@@ -130,8 +169,8 @@ def release_recovered(
         held = spark.read.format("delta").option("versionAsOf", snapshot.version()).load(quarantine.uri)
         chosen = spark.createDataFrame(list(partitions), "ingest_date DATE, segment BIGINT")
         of_partitions = held.join(F.broadcast(chosen), ["ingest_date", "segment"], "left_semi")
-        known = of_partitions.withColumn(_NUMBER, F.coalesce(ORDINAL, F.lit(-1)))
-        staged = stage(known.join(recovered.select(EVENT), EVENT, "left_anti"), quarantine, settings)
+        known = with_body(of_partitions)
+        staged = stage(known.join(recovered.select(*QUARANTINED), QUARANTINED, "left_anti"), quarantine, settings)
         if replace_files(quarantine, staged.files, inside, files, settings, counter, generation=generation):
             return sum(partitions.values())
         staged.discard(settings)

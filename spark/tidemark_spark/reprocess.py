@@ -35,12 +35,13 @@ from tidemark_spark.actions import ObservedActions
 from tidemark_spark.dated_anew import date_anew
 from tidemark_spark.parse import dated, key_columns, parse, valid_events
 from tidemark_spark.rejudge import (
-    EVENT,
+    QUARANTINED,
     Rejudged,
     quarantine_newly_broken,
     refuse_arrivals,
     refuse_moves,
     release_recovered,
+    with_body,
 )
 from tidemark_spark.rollups import partial_aggregates, with_finished
 from tidemark_spark.staging import Staged, stage
@@ -175,12 +176,13 @@ def reprocess(
     if passed := sorted(set(days) - published):
         say(f"left as they are, since another run has covered them further: {', '.join(map(str, passed))}")
     recovered = run.release_recovered() if run.judged_before else 0
+    indexed = run.indexed_days()
+    if run.everything and (told := run.date_anew()):
+        say(told)
     # Last, so that a run that dies before is not taken for one that has cleared quarantine.
     if generation.number > 0:
-        # Dates that have no event in silver may have records in quarantine.
-        mark_judged(tables.silver, judged | (run.indexed_days() - set(days)), generation.number, settings)
-    if run.everything:
-        run.date_anew()
+        # Dates that have no event in silver may have records in quarantine, also those that the index has only now.
+        mark_judged(tables.silver, judged | ((indexed | run.indexed_days()) - set(days)), generation.number, settings)
     say(f"published {len(published):,} event dates")
     rows_by_rollup = {name: rows.rows for name, rows in partials.items()}
     return Reprocessed(
@@ -219,7 +221,9 @@ class _Slice:
         self.name = "all" if self.everything else f"[{start}, {end})"
         self.bronze_rows = 0
         self.warned: dict[str, int] = {}
-        self._dated_otherwise = self._history.dated_otherwise(pipeline, open_table(self._tables.refine_log, settings))
+        refine_log = open_table(self._tables.refine_log, settings)
+        self._dated_otherwise = self._history.dated_otherwise(pipeline, refine_log)
+        self._numbered_otherwise = self._history.numbered_otherwise(refine_log)
         self._index = date_index(pipeline, settings)
         self._held = self._dates_of_tables()
         self._intervals = [Interval(0, self._through)]
@@ -244,11 +248,13 @@ class _Slice:
         """The range's events, each once, as rows of silver.
 
         Raises:
-            CoverageError: a changed definition moves events into the range or out of it, or bronze holds fewer records
-                than the log says.
+            CoverageError: a changed definition moves events into the range or out of it, or numbers the events of its
+                records otherwise, or bronze holds fewer records than the log says.
             QualityGateError: rows of the range break an expectation whose action is fail.
         """
         if self.judged_before and not self.everything:
+            if self._numbered_otherwise:
+                self._refuse_other_numbers()
             refuse_moves(self._parsed, self._was(), self._start, self._end)
             if self._dated_otherwise:
                 refuse_arrivals(self._parsed, self._others(), self._start, self._end)
@@ -265,6 +271,16 @@ class _Slice:
             self._refuse_fewer(staged)
             self.warned = self._refuse_failed(actions, staged)
         return staged
+
+    def _refuse_other_numbers(self) -> None:
+        """Numbers say what was judged before. Where they mean other events now, one would be there twice, or go."""
+        otherwise = F.expr(condition(self._numbered_otherwise))
+        of_range = (self._parsed.where((F.size("reasons") == 0) & self._inside()), self._was(), self._recovered())
+        if any(not rows.where(otherwise).isEmpty() for rows in of_range):
+            raise CoverageError(
+                f"{self.name} has events of records that were split in another way (records=, in the definition), and "
+                "the numbers of the events within them mean others now: reprocess all (--all). Nothing was published"
+            )
 
     def _refuse_fewer(self, staged: Staged) -> None:
         """The refine log counted the records of each ingest_batch by itself, when they came."""
@@ -329,10 +345,13 @@ class _Slice:
         return stage(rows, self._tables.batch[rollup.name], self._settings)
 
     def quarantine_newly_broken(self) -> int:
-        """Put the range's records that are events no more into quarantine."""
-        return quarantine_newly_broken(
-            self._parsed, self._was(), self._tables.quarantine, self._settings, self._generation.number
-        )
+        """Put the broken events of the records read into quarantine, where neither it nor another date has them."""
+        quarantine, by = self._tables.quarantine, self._generation.number
+        parsed = self._parsed
+        if not self.everything:
+            # Of other dates, and with other numbers: until a reprocess of everything they stay as they were judged.
+            parsed = parsed.where(~F.expr(condition(self._numbered_otherwise)))
+        return quarantine_newly_broken(parsed, self._was(), self._others(), quarantine, self._settings, by)
 
     def release_recovered(self) -> int:
         """Take the range's records that have become events out of quarantine."""
@@ -341,14 +360,23 @@ class _Slice:
             self._spark, recovered, self._tables.quarantine, self._settings, self._generation.number
         )
 
-    def date_anew(self) -> None:
-        """Bring the index of the log up to date where another definition gave the dates."""
-        if self._dated_otherwise:
-            refine_log, by = self._tables.refine_log, self._generation.number
-            date_anew(self._parsed, self._dated_otherwise, refine_log, by, self._settings)
+    def date_anew(self) -> str:
+        """Bring the index of the log up to date where another definition gave the dates; what was done, in words."""
+        if not self._dated_otherwise:
+            return ""
+        refine_log, by = self._tables.refine_log, self._generation.number
+        if date_anew(self._parsed, self._dated_otherwise, refine_log, by, self._settings):
+            self._index = date_index(self._pipeline, self._settings)
+            return (
+                "the index of the log states this definition's dates now: a reprocess of some dates reads only theirs"
+            )
+        return (
+            "the index of the log was rewritten meanwhile, by compaction or another run: until the next reprocess of "
+            "everything, one of some dates reads what another definition dated in full"
+        )
 
     def _recovered(self) -> DataFrame:
-        """``EVENT``, ingest_batch and partition of quarantined rows that are events of the range now.
+        """``QUARANTINED``, ingest_batch and partition of quarantined rows that are events of the range now.
 
         ``_all``: all of the row's events are, of a record that was quarantined as a whole and is split now.
         """
@@ -357,10 +385,9 @@ class _Slice:
             .load(self._tables.quarantine.uri)
             .where((F.col("segment") <= self._segment) & (F.col("ingest_batch") <= self._history.judging.after))
         )
-        was = held.withColumn(EVENT[-1], F.coalesce(ORDINAL, F.lit(-1)))
-        again = parse(was.drop("reasons"), self._pipeline, self._suite).where(F.size("reasons") == 0)
+        again = parse(with_body(held).drop("reasons"), self._pipeline, self._suite).where(F.size("reasons") == 0)
         return (
-            again.groupBy(*EVENT, "ingest_batch", "ingest_date", "segment")
+            again.groupBy(*QUARANTINED, "ingest_batch", "ingest_date", "segment")
             .agg(F.bool_or(self._inside()).alias("_any"), F.bool_and(self._inside()).alias("_all"))
             .where("_any")
         )
@@ -376,7 +403,8 @@ class _Slice:
     def _others(self) -> DataFrame:
         """Silver's rows of other dates before this run."""
         silver = self._spark.read.format("delta").option("versionAsOf", self._silver.version())
-        return silver.load(self._tables.silver.uri).where(~self._inside() & (F.col("segment") <= self._segment))
+        of_range = (F.col("segment") <= self._segment) & F.expr(self._condition)
+        return silver.load(self._tables.silver.uri).where(~self._inside() & of_range)
 
     def _inside(self) -> Column:
         return F.lit(True) if self.everything else dated(self._start, self._end)

@@ -3,12 +3,15 @@
 import contextlib
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 import pyarrow.dataset as ds
 from pyspark.errors import StreamingQueryException
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
@@ -22,11 +25,31 @@ from tidemark.settings import Settings
 from tidemark.tables import INGEST_APP, REFINE_APP, tables_of
 from tidemark_spark.actions import check_rules
 from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.causes import cause_in
+from tidemark_spark.causes import cause_of
 from tidemark_spark.history import roll_up_history
 from tidemark_spark.refine import RefineSink, bronze_stream, refined_rows, starting_position
 
 log = logging.getLogger("tidemark.stream")
+
+
+class _Batches:
+    """A function for foreachBatch, and what it raised. Spark passes on only a text of that, which may quote events."""
+
+    raised: BaseException | None = None
+
+    def __init__(self, write: Callable[[DataFrame, int], None]) -> None:
+        self._write = write
+
+    def __call__(self, batch: DataFrame, number: int) -> None:
+        try:
+            self._write(batch, number)
+        except BaseException as error:
+            self.raised = error
+            raise
+
+
+_batches: WeakKeyDictionary[StreamingQuery, _Batches] = WeakKeyDictionary()
+"""Of each query that was started here, the function of its batches."""
 
 
 def checkpoint_location(pipeline: Pipeline, stream: str, settings: Settings) -> str:
@@ -72,7 +95,8 @@ def start_ingest(spark: SparkSession, pipeline: Pipeline, settings: Settings, *,
         .option("streamName", pipeline.source.name)
         .option("region", settings.aws_region)
         # The ledger lives inside the checkpoint location, so that the two are lost together or not at all.
-        .option("ledgerLocation", f"{location}/ledger")
+        # The source takes no relative path, as a process elsewhere would find another folder there.
+        .option("ledgerLocation", f"{location if urlsplit(location).scheme else Path(location).absolute()}/ledger")
         .option("startingPosition", starting)
         .option("maxRecordsPerTrigger", settings.max_records_per_batch)
         .option("maxBytesPerTrigger", settings.max_bytes_per_batch)
@@ -83,13 +107,9 @@ def start_ingest(spark: SparkSession, pipeline: Pipeline, settings: Settings, *,
     def query_id() -> str:
         return next(query.id for query in spark.streams.active if query.name == name)
 
-    writer = (
-        reader.load()
-        .writeStream.queryName(name)
-        .foreachBatch(BronzeSink(pipeline, settings, query_id))
-        .option("checkpointLocation", location)
-    )
-    return _trigger(writer, settings, available_now=available_now).start()
+    writer = reader.load().writeStream.queryName(name).option("checkpointLocation", location)
+    sink = BronzeSink(pipeline, settings, query_id)
+    return start_query(_trigger(writer, settings, available_now=available_now), sink)
 
 
 def start_refine(
@@ -119,10 +139,9 @@ def start_refine(
     writer = (
         refined_rows(bronze_stream(spark, pipeline, settings, after, reached), pipeline, suite)
         .writeStream.queryName(f"{pipeline.name}.refine")
-        .foreachBatch(RefineSink(pipeline, settings))
         .option("checkpointLocation", location)
     )
-    return _trigger(writer, settings, available_now=available_now).start()
+    return start_query(_trigger(writer, settings, available_now=available_now), RefineSink(pipeline, settings))
 
 
 def resumed(query: str, location: str, what: str, start: str) -> None:
@@ -139,7 +158,7 @@ def run_to_end(spark: SparkSession, queries: list[StreamingQuery]) -> None:
     """
     while True:
         if failed := [reason for query in queries if (reason := why_ended(query))]:
-            refused = any(QualityGateError.__name__ in str(query.exception()) for query in queries)
+            refused = any(isinstance(_raised_by(query), QualityGateError) for query in queries)
             for query in queries:
                 query.stop()
             raise (QualityGateError if refused else JobError)("; ".join(failed))
@@ -152,10 +171,25 @@ def run_to_end(spark: SparkSession, queries: list[StreamingQuery]) -> None:
 
 def why_ended(query: StreamingQuery) -> str | None:
     """In one line, why a query failed, with the remedy where one is known; None if it did not."""
-    error = query.exception()
-    if error is None:
+    error = _raised_by(query)
+    return None if error is None else f"{query.name} ended: {cause_of(error)}"
+
+
+def _raised_by(query: StreamingQuery) -> BaseException | None:
+    """What ended a query: what the function of its batches raised, else what Spark says; None if it did not fail."""
+    ended = query.exception()
+    if ended is None:
         return None
-    return f"{query.name} ended: {cause_in(str(error))}"
+    batches = _batches.get(query)
+    return (batches and batches.raised) or ended
+
+
+def start_query(writer: DataStreamWriter, write: Callable[[DataFrame, int], None]) -> StreamingQuery:
+    """Start a query whose micro-batches a function writes; ``run_to_end`` then tells by its errors why it ended."""
+    batches = _Batches(write)
+    query = writer.foreachBatch(batches).start()
+    _batches[query] = batches
+    return query
 
 
 def _trigger(writer: DataStreamWriter, settings: Settings, *, available_now: bool) -> DataStreamWriter:

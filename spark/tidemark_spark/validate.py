@@ -21,7 +21,8 @@ from tidemark.quality.docs import RESULTS, DataDocs
 from tidemark.quality.parameters import needed_parameters
 from tidemark.quality.rules import DERIVABLE
 from tidemark.quality.suite import asked
-from tidemark.validations import Checked, plain, sample_text
+from tidemark.terminal import one_line
+from tidemark.validations import Checked, plain, sample_text, shortened
 
 log = logging.getLogger("tidemark.validate")
 
@@ -199,9 +200,11 @@ def validate(
         samples = detail.get("partial_unexpected_index_list") or detail.get("partial_unexpected_list") or []
         unexpected = int(detail.get("unexpected_count") or 0)
         text = sample_text(observed) if isinstance(observed, list | dict) else str(observed)
-        text = "" if observed == [] else text[:_OBSERVED_CHARACTERS]
+        text = "" if observed == [] else one_line(text, _OBSERVED_CHARACTERS)
         asks = asked(result.expectation_config.kwargs)
-        checked.append(Checked(name, bool(result.success), text, unexpected, severity, tuple(samples), asks))
+        checked.append(
+            Checked(name, bool(result.success), text, unexpected, severity, tuple(shortened(samples[:SAMPLES])), asks)
+        )
     if critical := {one.expectation for one in checked if one.refuses} & set(errors):
         raise ExpectationError(_not_evaluated(suite, {name: errors[name] for name in suite.names if name in critical}))
     return checked
@@ -231,7 +234,7 @@ def _without_zones(value: Any) -> Any:
 
 
 def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:_ERROR_CHARACTERS]
+    return one_line(" ".join(str(error).split()), _ERROR_CHARACTERS)
 
 
 def _severity(expectation: Mapping[str, Any]) -> str:

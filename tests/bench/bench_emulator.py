@@ -1,7 +1,8 @@
 """Records a second and server CPU of the emulator, against a server that does nothing with the same requests.
 
 ``python tests/bench/bench_emulator.py``. The baseline is aiohttp with one handler that reads the body and answers with
-bytes as long as the emulator's, so the difference is what the emulator's own logic costs.
+bytes as long as the emulator's, so the difference is what the emulator's own logic costs. The emulator is measured over
+HTTP/1.1 in JSON, over HTTP/1.1 in CBOR, and over HTTP/2 in JSON.
 """
 
 import asyncio
@@ -9,9 +10,12 @@ import base64
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import aiohttp
+import cbor2
+import httpx
 import orjson
 import psutil
 import typer
@@ -19,7 +23,8 @@ from aiohttp import web
 
 from kinesis_emulator import start_emulator
 
-_HEADERS = {"Content-Type": "application/x-amz-json-1.1"}
+_JSON = "application/x-amz-json-1.1"
+_CBOR = "application/x-amz-cbor-1.1"
 
 
 class _Baseline:
@@ -35,7 +40,7 @@ class _Baseline:
     async def answer(self, request: web.Request) -> web.Response:
         await request.read()
         operation = request.headers["X-Amz-Target"].rpartition(".")[2]
-        return web.Response(body=self._answers[operation], content_type=_HEADERS["Content-Type"])
+        return web.Response(body=self._answers[operation], content_type=_JSON)
 
 
 def _serve_baseline() -> None:
@@ -50,47 +55,74 @@ def _serve_baseline() -> None:
     web.run_app(application, sock=listener, print=None, access_log=None)
 
 
-async def _call(session: aiohttp.ClientSession, url: str, operation: str, body: bytes) -> bytes:
-    headers = {**_HEADERS, "X-Amz-Target": f"Kinesis_20131202.{operation}"}
-    async with session.post(url, data=body, headers=headers) as response:
-        answer = await response.read()
-        assert response.status == 200, answer
-        return answer
+_Call = Callable[[str, bytes], Awaitable[bytes]]
 
 
-async def _timed(
-    session: aiohttp.ClientSession, url: str, pid: int, operation: str, bodies: list[bytes], records: int
-) -> str:
+def _http1(session: aiohttp.ClientSession, url: str, content_type: str = _JSON) -> _Call:
+    async def call(operation: str, body: bytes) -> bytes:
+        headers = {"Content-Type": content_type, "X-Amz-Target": f"Kinesis_20131202.{operation}"}
+        async with session.post(url, data=body, headers=headers) as response:
+            answer = await response.read()
+            assert response.status == 200, answer
+            return answer
+
+    return call
+
+
+def _http2(client: httpx.AsyncClient, url: str) -> _Call:
+    async def call(operation: str, body: bytes) -> bytes:
+        headers = {"Content-Type": _JSON, "X-Amz-Target": f"Kinesis_20131202.{operation}"}
+        response = await client.post(url, content=body, headers=headers)
+        assert response.status_code == 200, response.content
+        return response.content
+
+    return call
+
+
+async def _timed(call: _Call, pid: int, operation: str, bodies: list[bytes], records: int) -> str:
     process = psutil.Process(pid)
     before, started = sum(process.cpu_times()[:2]), time.perf_counter()
     for body in bodies:
-        await _call(session, url, operation, body)
+        await call(operation, body)
     seconds, cpu = time.perf_counter() - started, sum(process.cpu_times()[:2]) - before
     return f"{records / seconds:>10,.0f} records/s {cpu / records * 1e6:>7.2f} us server CPU a record"
 
 
 async def _measure(ours: tuple[str, int], baseline: tuple[str, int], requests: int, record_bytes: int) -> None:
-    data = base64.b64encode(b"x" * record_bytes).decode()
-    put: dict[str, Any] = {
-        "StreamName": "bench",
-        "Records": [{"Data": data, "PartitionKey": str(n)} for n in range(500)],
-    }
-    puts, records = [orjson.dumps(put)] * requests, requests * 500
-    async with aiohttp.ClientSession() as session:
-        await _call(session, ours[0], "CreateStream", b'{"StreamName":"bench","ShardCount":1}')
-        sample = await _call(session, ours[0], "PutRecords", puts[0])
+    data = b"x" * record_bytes
+    keys, records = [str(n) for n in range(500)], requests * 500
+
+    def put(data: Any) -> dict[str, Any]:
+        return {"StreamName": "bench", "Records": [{"Data": data, "PartitionKey": key} for key in keys]}
+
+    json_put, cbor_put = orjson.dumps(put(base64.b64encode(data).decode())), cbor2.dumps(put(data))
+    async with aiohttp.ClientSession() as session, httpx.AsyncClient(http1=False, http2=True) as client:
+        ours_json, ours_cbor = _http1(session, ours[0]), _http1(session, ours[0], _CBOR)
+        idle = _http1(session, baseline[0])
+        await ours_json("CreateStream", b'{"StreamName":"bench","ShardCount":1}')
+        sample = await ours_json("PutRecords", json_put)
         await session.post(f"{baseline[0]}/teach/PutRecords", data=sample)
-        print("put, 500 a request: ours    ", await _timed(session, *ours, "PutRecords", puts, records))
-        print("put, 500 a request: baseline", await _timed(session, *baseline, "PutRecords", puts, records))
+        for name, call, pid, body in (
+            ("ours           ", ours_json, ours[1], json_put),
+            ("baseline       ", idle, baseline[1], json_put),
+            ("ours, by CBOR  ", ours_cbor, ours[1], cbor_put),
+            ("ours, by HTTP/2", _http2(client, ours[0]), ours[1], json_put),
+        ):
+            print(f"put, 500 a request: {name}", await _timed(call, pid, "PutRecords", [body] * requests, records))
         where = b'{"StreamName":"bench","ShardId":"shardId-000000000000","ShardIteratorType":"TRIM_HORIZON"}'
-        token = orjson.loads(await _call(session, ours[0], "GetShardIterator", where))["ShardIterator"]
-        get = orjson.dumps({"ShardIterator": token})
-        sample = await _call(session, ours[0], "GetRecords", get)
+        token = orjson.loads(await ours_json("GetShardIterator", where))["ShardIterator"]
+        get = {"ShardIterator": token}
+        sample = await ours_json("GetRecords", orjson.dumps(get))
         count = len(orjson.loads(sample)["Records"])
         await session.post(f"{baseline[0]}/teach/GetRecords", data=sample)
-        gets = [get] * max(20, records // count)
-        for name, server in (("ours    ", ours), ("baseline", baseline)):
-            line = await _timed(session, *server, "GetRecords", gets, count * len(gets))
+        gets = max(20, records // count)
+        for name, call, pid, body in (
+            ("ours           ", ours_json, ours[1], orjson.dumps(get)),
+            ("baseline       ", idle, baseline[1], orjson.dumps(get)),
+            ("ours, by CBOR  ", ours_cbor, ours[1], cbor2.dumps(get)),
+            ("ours, by HTTP/2", _http2(client, ours[0]), ours[1], orjson.dumps(get)),
+        ):
+            line = await _timed(call, pid, "GetRecords", [body] * gets, count * gets)
             print(f"get, {count} a request: {name}", line)
 
 

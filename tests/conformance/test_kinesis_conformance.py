@@ -155,7 +155,8 @@ def test_iterators_at_and_after_a_sequence_number_and_at_the_latest(kinesis: Any
 
 def test_an_iterator_at_a_records_arrival_begins_with_it(kinesis: Any, stream: str) -> None:
     _put(kinesis, stream, b"1")
-    time.sleep(0.02)  # two arrivals that differ in their milliseconds
+    first = _read(kinesis, stream)["Records"][0]["ApproximateArrivalTimestamp"].timestamp()
+    _until(lambda: time.time() > first + 0.001, "another millisecond than that of the first arrival")
     _put(kinesis, stream, b"2")
     arrival = _read(kinesis, stream)["Records"][1]["ApproximateArrivalTimestamp"]
     assert _data(_read(kinesis, stream, kind="AT_TIMESTAMP", Timestamp=arrival.timestamp())) == [b"2"]

@@ -10,9 +10,11 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 from s3_server import running_moto
 
 from kinesis_emulator import running_emulator
+from tidemark.producers.landing import FileLeftError, folder_of, landed, put_file
 from tidemark.producers.producer import ensure_stream
 from tidemark.registry import _load, get_pipeline
 from tidemark.settings import get_settings
@@ -165,6 +167,69 @@ def test_landed_files_are_put_once_and_set_aside_and_a_damaged_one_is_told_of(am
     assert b"[late]" in records(kinesis), "one damaged file holds up no other"
 
 
+def test_a_file_that_s3_does_not_give_stays_and_is_told_of_and_one_of_a_long_key_is_set_aside(
+    amazon: Amazon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    s3, kinesis = amazon.client("s3"), amazon.client("kinesis")
+    dag = dag_of("shops.land")
+    ensure_stream(kinesis, get_pipeline("shops"))
+    s3.create_bucket(Bucket="landing")
+    long = f"in/shops/b{'x' * 1_010}"
+    s3.put_object(Bucket="landing", Key="in/shops/a_archived", Body=b"[archived]", StorageClass="GLACIER")
+    s3.put_object(Bucket="landing", Key=long, Body=b"[long]")
+    s3.put_object(Bucket="landing", Key="in/shops/c_last", Body=b"[last]")
+    assert run(dag).state == "failed"
+    assert {b"[long]", b"[last]"} <= set(records(kinesis))
+    listed = [item["Key"] for item in s3.list_objects_v2(Bucket="landing", Prefix="in/shops")["Contents"]]
+    assert "in/shops/a_archived" in listed
+    assert {key.rpartition("/")[2][-6:] for key in listed if key.startswith("in/shops_done/")} >= {"x" * 6, "c_last"}
+    assert not {long, "in/shops/c_last"} & set(listed)
+    told = "s3://landing/in/shops/a_archived cannot be read: "
+    assert told in capsys.readouterr().out.replace("\\n", "\n")
+    s3.delete_object(Bucket="landing", Key="in/shops/a_archived")
+
+
+def test_a_file_that_may_not_be_removed_is_put_once(amazon: Amazon) -> None:
+    s3, kinesis, shops = amazon.client("s3"), amazon.client("kinesis"), get_pipeline("shops")
+    ensure_stream(kinesis, shops)
+    s3.create_bucket(Bucket="landing")
+    s3.put_object(Bucket="landing", Key="in/shops/kept", Body=b"[kept]")
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "none may"}}, "DeleteObject")
+
+    s3.meta.events.register("before-call.s3.DeleteObject", refuse)
+    folder = folder_of(shops)
+    assert folder is not None
+    for _ in range(3):
+        [file] = [one for one in landed(s3, folder) if one.key == "in/shops/kept"]
+        with pytest.raises(FileLeftError, match=r"in/shops/kept cannot be moved to in/shops_done/.*AccessDenied"):
+            put_file(s3, kinesis, shops, folder, file)
+    assert records(kinesis).count(b"[kept]") == 1
+    amazon.client("s3").delete_object(Bucket="landing", Key="in/shops/kept")
+
+
+def test_a_failed_file_is_told_of_though_another_one_cannot_be_put_now(
+    amazon: Amazon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def put(*args: Any) -> Any:
+        if args[-1].key.endswith("b_later"):
+            raise ConnectionError("the stream cannot be reached")
+        return put_file(*args)
+
+    s3 = amazon.client("s3")
+    ensure_stream(amazon.client("kinesis"), get_pipeline("shops"))
+    s3.create_bucket(Bucket="landing")
+    s3.put_object(Bucket="landing", Key="in/shops/a_damaged", Body=gzip.compress(b"[x]" * 99)[:-9])
+    s3.put_object(Bucket="landing", Key="in/shops/b_later", Body=b"[later]")
+    monkeypatch.setattr("tidemark.airflow.landings.put_file", put)
+    assert run(dag_of("shops.land")).state == "failed"
+    said = capsys.readouterr().out
+    assert "in/shops/a_damaged cannot be put beyond" in said
+    assert "the stream cannot be reached" in said
+    s3.delete_object(Bucket="landing", Key="in/shops/b_later")
+
+
 CONTEXT = {
     "ti": SimpleNamespace(dag_id="shops.watch", task_id="limits", run_id="r", log_url="http://airflow/log"),
     "exception": "refine lags",
@@ -190,6 +255,17 @@ def test_an_alert_goes_to_a_topic_or_a_queue_that_the_connection_names(
     assert [m["Body"] for m in sqs.receive_message(QueueUrl=queue)["Messages"]] == [TOLD]
     [notification] = sqs.receive_message(QueueUrl=subscribed)["Messages"]
     assert json.loads(notification["Body"])["Message"] == TOLD
+
+
+def test_an_alert_quotes_an_event_in_one_line_that_gives_no_chat_an_order() -> None:
+    from tidemark.airflow.alerts import MAX_CHARACTERS, message
+
+    quoted = 'such as {"id":"<!channel> & <https://x|click> é"}\nALERT'
+    told = message({**CONTEXT, "exception": quoted})
+    assert told == TOLD.replace(
+        "refine lags", r'such as {"id":"&lt;!channel&gt; &amp; &lt;https://x|click&gt; é"}\nALERT'
+    )
+    assert len(message({**CONTEXT, "exception": "\n" * 10**6})) < MAX_CHARACTERS + 200
 
 
 def test_an_alert_that_cannot_be_sent_hides_no_failure_and_says_why_without_a_secret(

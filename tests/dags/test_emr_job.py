@@ -23,6 +23,12 @@ FILES = ("tidemark.zip", "environment.tar.gz", "jars/delta.jar", "jobs/reprocess
 OUTCOME = f"spark.emr-serverless.driverEnv.{OUTCOME_VARIABLE}"
 
 
+@pytest.fixture(autouse=True)
+def _no_instance_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each client would wait for an address that answers on instances of EC2 only.
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
 @pytest.fixture(scope="module")
 def emr() -> Iterator[Any]:
     """A client of AWS, where a bucket holds a bundle's manifest; the environment and a connection lead there."""

@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 from changes_definition import DAYS, Definition, Shape, changed
-from changes_golden import Golden, Sent
+from changes_golden import Golden, Place, Sent
 from changes_records import Records
 from layers import kinesis_records
 from pyspark.sql import SparkSession
@@ -148,6 +148,9 @@ class Attack:
         self.golden.reprocess(date.min, date.max)
         if (asked := plan(self.pipeline, load_suite(self.pipeline, self.settings), self.settings)).due:
             raise Violation(f"after a reprocess of everything the plan asks for {asked.due}")
+        found, broken = self._quarantine(), self.golden.broken()
+        if found != broken:
+            raise Violation(f"quarantine has {found - broken} too many, and lacks {broken - found}")
 
     def overtaken(self) -> None:
         """A reprocess waits for refine while the streams restart with another definition: it publishes nothing."""
@@ -290,9 +293,14 @@ class Attack:
     # Judgements
 
     def check(self) -> None:
-        """Silver, the account and every answer."""
+        """Silver, the account and every answer; and no event is in two tables, or in none that is no copy."""
         pipeline = self.pipeline
-        self._same("silver", self._silver(), {
+        silver, quarantine = self._silver(), self._quarantine()
+        if both := silver.keys() & quarantine.keys():
+            raise Violation(f"silver and quarantine both hold {both}")
+        if lost := self.golden.never_valid() - silver.keys() - quarantine.keys():
+            raise Violation(f"neither silver nor quarantine holds {lost}, which no definition could take for copies")
+        self._same("silver", silver, {
             event: (row.date, row.batch, row.kind, row.times["at"], row.times["sent"], row.money, row.units)
             for event, row in self.golden.silver.items()
         })  # fmt: skip
@@ -320,16 +328,15 @@ class Attack:
             raise Violation(
                 f"silver lacks {wanted.keys() - silver.keys()}, and has {silver.keys() - wanted.keys()} too many"
             )
-        held = self._rows("quarantine", "sequence_number", "event_ordinal")
-        found = Counter((r["sequence_number"], -1 if r["event_ordinal"] is None else r["event_ordinal"]) for r in held)
-        broken = self.golden.broken()
-        if found != broken:
-            raise Violation(f"quarantine has {found - broken} too many, and lacks {broken - found}")
         pipeline = self.pipeline
         suite = load_suite(pipeline, self.settings)
         drift = reconcile(self._spark, pipeline, suite, self.settings, DAYS[0], FAR, say=self._quiet)
         if drift.served or drift.speed:
             raise Violation(f"reconcile finds drift: {drift}")
+
+    def _quarantine(self) -> Counter[Place]:
+        held = self._rows("quarantine", "sequence_number", "event_ordinal")
+        return Counter((r["sequence_number"], -1 if r["event_ordinal"] is None else r["event_ordinal"]) for r in held)
 
     def _silver(self) -> dict[Any, Any]:
         names = [

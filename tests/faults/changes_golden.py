@@ -82,6 +82,7 @@ class Golden:
         self.accounts: dict[int, Account] = {}
         self.history: list[Definition] = []
         self._memories: dict[tuple[str, ...], Memory] = {}
+        self._never_valid: set[Place] = set()
         self._read: dict[tuple[Any, int], list[tuple[Place, Row | None]]] = {}
 
     @property
@@ -93,6 +94,10 @@ class Golden:
         before = self.history[-1] if self.history else None
         if before == definition:
             return
+        # What was refined before may have been taken for copies by this definition's reprocesses.
+        self._never_valid -= {
+            row.event for n in range(self.refined + 1) for _, row in self._read_by(definition, n) if row is not None
+        }
         dates = {row.date for row in self.silver.values()}
         for name, shape in definition.rollups.items():
             was = before.rollups.get(name) if before else None
@@ -123,6 +128,8 @@ class Golden:
             for event, row in events:
                 if row is None:
                     broken += 1
+                    if number > self.refined:
+                        self._never_valid.add(event)
                 elif row.key not in memory.keys:
                     memory.keys.add(row.key)
                     kept += 1
@@ -164,6 +171,10 @@ class Golden:
         """The events that are none, by the definition in force, over all of the log."""
         return Counter(event for n in range(len(self.log)) for event, row in self.read(n) if row is None)
 
+    def never_valid(self) -> set[Place]:
+        """The events, as far as refine has come, that no definition since has taken for valid ones."""
+        return set(self._never_valid)
+
     def moves(self, start: date, end: date) -> tuple[set[Place], set[Place]]:
         """Events that a reprocess of the range would lose, and those that it would count twice."""
         now = {event: row for n in range(len(self.log)) for event, row in self.read(n) if row is not None}
@@ -178,15 +189,13 @@ class Golden:
 
     def read(self, number: int) -> list[tuple[Place, Row | None]]:
         """The events of an ingest_batch in the log's order, by the definition in force."""
-        judged = (self.definition.holds, self.definition.judging, number)
-        if judged not in self._read:
-            self._read[judged] = [pair for sent in self.log[number] for pair in self._events(sent, number)]
-        return self._read[judged]
+        return self._read_by(self.definition, number)
 
-    def _events(self, sent: Sent, number: int) -> Iterable[tuple[Place, Row | None]]:
-        for said in said_by(sent.data, self.definition.holds):
-            event = (sent.sequence, -1 if said.ordinal is None else said.ordinal)
-            yield event, None if said.members is None else row_of(event, said.members, sent, number, self.definition)
+    def _read_by(self, definition: Definition, number: int) -> list[tuple[Place, Row | None]]:
+        judged = (definition.holds, definition.judging, number)
+        if judged not in self._read:
+            self._read[judged] = [pair for sent in self.log[number] for pair in events_of(sent, number, definition)]
+        return self._read[judged]
 
     def answer(self, rollup: str) -> dict[tuple[Any, ...], tuple[Any, ...]]:
         """By keys and window start, the measures of a rollup."""
@@ -207,6 +216,13 @@ class Golden:
         return tuple(
             None if dates & rolled.lacking.get(measure, set()) else values[measure] for measure in shape.measures
         )
+
+
+def events_of(sent: Sent, number: int, definition: Definition) -> Iterable[tuple[Place, Row | None]]:
+    """The events of a record, as a definition reads them; None: it belongs into quarantine."""
+    for said in said_by(sent.data, definition.holds):
+        event = (sent.sequence, -1 if said.ordinal is None else said.ordinal)
+        yield event, None if said.members is None else row_of(event, said.members, sent, number, definition)
 
 
 def starts_of(at: datetime, shape: Shape, zone: str) -> list[datetime]:

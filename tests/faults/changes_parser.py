@@ -17,6 +17,7 @@ from plain_times import time_by_python
 MAX_DEPTH = 500
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
+_EXPONENT = re.compile(r'("(?:[^"\\]|\\.)*")|(?<=[0-9])[eE][+-]?[0-9]+', re.DOTALL)
 _DATE = re.compile(r" {0,9}(\d{4})-(\d\d?)-(\d\d?)(?P<clock>.*)", re.ASCII | re.DOTALL)
 
 
@@ -40,7 +41,7 @@ def said_by(data: bytes, holds: str) -> list[Said]:
         if holds == "lines":
             parts = [line.encode() for line in text.split("\n") if line.strip(" \t\r")]
         else:
-            whole = orjson.loads(text) if _depth_of(text) <= MAX_DEPTH else None
+            whole = _loads(text) if _depth_of(text) <= MAX_DEPTH else None
             if not isinstance(whole, list):
                 return [Said(None, None)]
             parts = [part.encode() for part in _elements(text)]
@@ -53,7 +54,7 @@ def members_of(data: bytes) -> dict[str, Any] | None:
     """The members of the one object that a text is; None where it is not one, or one of the names stands twice."""
     try:
         text = _text(data)
-        if _depth_of(text) > MAX_DEPTH or not isinstance(orjson.loads(text), dict):
+        if _depth_of(text) > MAX_DEPTH or not isinstance(_loads(text), dict):
             return None
         return _members(text.encode())
     except ValueError:
@@ -74,6 +75,11 @@ def _members(data: bytes) -> dict[str, Any] | None:
             members[name] = Nested() if opens else value
         depth += opens - closes
     return members
+
+
+def _loads(text: str) -> Any:
+    """The document, if it is JSON. orjson refuses a number beyond a double, which is JSON: exponents are left out."""
+    return orjson.loads(_EXPONENT.sub(lambda found: found[1] or "e0", text))
 
 
 def _text(data: bytes) -> str:

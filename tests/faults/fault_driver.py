@@ -1,7 +1,8 @@
 """A Spark driver that keeps one query for each schedule alive, started again from its checkpoint whenever it fails.
 
 Argument: a folder with one folder a schedule, each with a ``query.json``; they may come later. A query ends when its
-folder holds ``done``, and then leaves ``stopped``; the driver runs until it is killed.
+folder holds ``done``, and then leaves ``stopped``. While it holds ``pause <number>``, the query is stopped, which
+``paused <number>`` says. The driver runs until it is killed.
 """
 
 import json
@@ -25,6 +26,7 @@ STARTING_SECONDS = 30
 
 def keep_running(spark: SparkSession, folder: Path) -> None:
     options = json.loads((folder / "query.json").read_text())
+    lossy = options.get("failOnDataLoss") == "false"
 
     # Spark changes the environment of a registered source without a lock whenever a query on it starts, and queries
     # that start at once leave it unreadable for every task thereafter (OptionalDataException). So one for each query.
@@ -36,7 +38,7 @@ def keep_running(spark: SparkSession, folder: Path) -> None:
     spark.dataSource.register(OwnSource)
 
     def sink(frame: DataFrame, batch: int) -> None:
-        write_once(folder / "out", batch, rows_of(frame))
+        write_once(folder / "out", batch, rows_of(frame), lossy=lossy)
         if taken(folder, "sink fails"):
             raise OSError("the sink cannot say that it is done")
         if taken(folder, "after emit"):
@@ -47,6 +49,11 @@ def keep_running(spark: SparkSession, folder: Path) -> None:
     reader = spark.readStream.format(f"kinesis-{folder.name}").options(**options).option(FOLDER_OPTION, str(folder))
     reader = reader.option("ledgerLocation", str(folder / "ledger"))
     while not (folder / "done").exists():
+        if pauses := list(folder.glob("pause *")):
+            for pause in pauses:
+                (folder / pause.name.replace("pause", "paused")).touch()
+            time.sleep(0.1)
+            continue
         try:
             with STARTING:
                 writer = reader.load().writeStream.foreachBatch(sink)
@@ -56,7 +63,7 @@ def keep_running(spark: SparkSession, folder: Path) -> None:
                 while not query.recentProgress and time.monotonic() < deadline and not query.awaitTermination(1):
                     pass
             while not query.awaitTermination(1):
-                if (folder / "done").exists():
+                if (folder / "done").exists() or list(folder.glob("pause *")):
                     query.stop()
         except Exception as error:
             with (folder / "errors.log").open("a") as log:

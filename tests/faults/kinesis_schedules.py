@@ -3,12 +3,15 @@
     make faults ARGS="--count 204 --first-seed 0"
 
 A schedule draws, from its seed, puts (some of 1 MB records), reshards, faults of the service (throttles, 500s, hangs,
-answers that break off, expired iterators and tokens; with --fan-out, of subscriptions), clocks that differ, and what
-happens at seams of the source: a death, a reshard, both, a ledger or a sink that fails. Now and then the driver with
-all its processes is killed. At the end the sink holds each record once, each shard's in order, and no replay gave other
-rows.
+answers that break off, empty ones, closed shards that do not end, lists that leave shards out, expired iterators and
+tokens; with --fan-out, of subscriptions), clocks that differ, keys that are replaced, and what happens at seams of the
+source: a death, a reshard, both, a ledger or a sink that fails. Now and then the driver with all its processes is
+killed. Or the query is stopped, and meanwhile its ledger is lost or set back, which has to be refused without a row;
+or, in schedules with failOnDataLoss=false, records and shards age out, or the stream is made again. At the end the sink
+holds each record once, but for those that were lost so, each shard's in order, and no replay gave other rows.
 """
 
+import configparser
 import json
 import random
 import re
@@ -60,6 +63,10 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"operation": "GetShardIterator", "kind": "throttle", "calls": 3},
     {"operation": "ListShards", "kind": "error", "calls": 2},
     {"operation": "ListShards", "kind": "expire", "calls": 2},
+    {"operation": "ListShards", "kind": "omit", "calls": 2},
+    {"operation": "ListShards", "kind": "omit", "probability": 0.5},
+    {"operation": "GetRecords", "kind": "empty", "probability": 0.3, "seconds": 60},
+    {"operation": "GetRecords", "kind": "unending"},
 )
 # Where a consumer is named, those besides.
 PUSH_FAULTS: tuple[dict[str, Any], ...] = (
@@ -70,6 +77,9 @@ PUSH_FAULTS: tuple[dict[str, Any], ...] = (
 )
 # Seconds that the service's clock is ahead of ours. Beyond a quarter of an hour AWS refuses signatures.
 SKEWS = (-600, -60, -5, 0, 5, 60, 600)
+AGING_SECONDS = 25 * 3600
+# One file of credentials for the driver, a profile in it for each schedule.
+CREDENTIALS = threading.Lock()
 
 
 @dataclass
@@ -81,17 +91,31 @@ class Schedule:
     fan_out: bool = False
     log: list[str] = field(default_factory=list)
     failure: str | None = None
+    _key: list[str] = field(default_factory=list)
 
     def prepare(self, url: str) -> None:
         """Make the stream, and say what the query reads."""
         self.rng = random.Random(self.seed)
-        self._counted: dict[Path, int] = {}
+        self._read: set[Path] = set()
+        self._seen: set[str] = set()
+        # Values that may be lost, and how many there were each time the stream was made again.
+        self._losable: set[str] = set()
+        self._made_again: list[int] = []
+        # Places in the log of errors where the ledger's refusals are.
+        self._refusals: list[tuple[int, int]] = []
+        self._pauses = 0
+        self.aged = 0
         self.stream = Stream(url)
         self.stream.client.create_stream(StreamName=self.stream.name, ShardCount=self.rng.choice([1, 2, 3]))
         self.skew = self.rng.choice([0, *SKEWS])
         self._set_clock()
         self.large = self.rng.random() < 0.08
         options = {"streamName": self.stream.name, "endpointUrl": url, "shardRefreshSeconds": "0.5"}
+        self._set_key(f"key-{self.seed}-0")
+        options["awsProfile"] = self._profile
+        self.lossy = self.rng.random() < 0.4
+        if self.lossy:
+            options["failOnDataLoss"] = "false"
         options["maxGetRecordsPerSecond"] = self.rng.choice(["0", "5", "20"])
         if limit := self.rng.choice([None, "25", "100"]):
             options["maxRecordsPerTrigger"] = limit
@@ -116,12 +140,17 @@ class Schedule:
             if self.latest:
                 self._await("LATEST is pinned", self._pinned, DRAIN_SECONDS)
             self._put(5)
-            self._await("the query reads", lambda: self._rows() >= len(self.stream.values), DRAIN_SECONDS)
-            for _ in range(self.rng.randint(5, 9)):
+            self._await("the query reads", self._all_there, DRAIN_SECONDS)
+            steps = self.rng.randint(5, 9)
+            # Of what a stop may bring, each schedule has one at least, as a draw alone may leave it out.
+            stop_before = self.rng.randrange(steps)
+            for number in range(steps):
+                if number == stop_before:
+                    self._stop_and_hurt()
                 self._step()
             self._faults([])
             (self.folder / "armed").unlink(missing_ok=True)
-            self._await("everything is there", lambda: self._rows() >= len(self.stream.values), DRAIN_SECONDS)
+            self._await("everything is there", self._all_there, DRAIN_SECONDS)
             self._judge()
         except Exception as error:
             self.failure = f"{type(error).__name__}: {error}; the query ended by: {self._ended_by() or 'nothing'}"
@@ -140,6 +169,11 @@ class Schedule:
             self._reshard()
         elif draw < 0.53:
             fault = self.rng.choice((*FAULTS, *PUSH_FAULTS) if self.fan_out else FAULTS)
+            if fault["kind"] == "omit":
+                names = [
+                    shard["ShardId"] for shard in self.stream.client.list_shards(StreamName=self.stream.name)["Shards"]
+                ]
+                fault = {**fault, "shards": sorted(self.rng.sample(names, self.rng.randint(1, len(names))))}
             self._say(f"fault {fault}")
             self._faults([{**fault, "seed": self.seed} if "probability" in fault else fault])
         elif draw < 0.56:
@@ -148,8 +182,103 @@ class Schedule:
             # What was put after LATEST was pinned must not seem to be put before it: service clocks do not go back.
             self.skew = self.skew + 60 if self.latest else self.rng.choice(SKEWS)
             self._set_clock()
+        elif draw < 0.74:
+            self._stop_and_hurt()
+        elif draw < 0.79:
+            self._rotate()
         else:
             self._arm()
+
+    @property
+    def _profile(self) -> str:
+        return f"seed-{self.seed}"
+
+    def _set_key(self, key: str) -> None:
+        """Have the query's profile hold a key, and the emulator take no other, but for this schedule's own."""
+        self._control("keys", {"access_keys": ["test", key, *self._key]})
+        path = self.folder.parent / "credentials"
+        with CREDENTIALS:
+            profiles = configparser.ConfigParser()
+            profiles.read(path)
+            profiles[self._profile] = {"aws_access_key_id": key, "aws_secret_access_key": "secret"}
+            draft = path.with_suffix(".draft")
+            with draft.open("w") as file:
+                profiles.write(file)
+            draft.rename(path)
+        self._control("keys", {"access_keys": ["test", key]})
+        self._key = [key]
+
+    def _rotate(self) -> None:
+        key = f"key-{self.seed}-{self.rng.randrange(10**6)}"
+        self._say(f"the profile's key is {key} now, and the old one is refused")
+        self._set_key(key)
+
+    def _stop_and_hurt(self) -> None:
+        """Stop the query, do something to what it will come back to, and start it again."""
+        what = self.rng.choice(["ledger lost", "ledger set back", *(["age", "again"] * 2 if self.lossy else [])])
+        self._say(f"stop the query; {what}")
+        self._pause()
+        if what == "ledger lost":
+            self._take_ledger(None)
+        elif what == "ledger set back":
+            self._set_ledger_back()
+        elif what == "age":
+            self._put(self.rng.randint(0, 30))
+            if self.rng.random() < 0.5:
+                self._reshard()
+            self._losable |= {value.decode() for value in self.stream.values}
+            self.aged += AGING_SECONDS
+            self._set_clock()
+        else:
+            self._losable |= {value.decode() for value in self.stream.values}
+            self._made_again.append(len(self.stream.values))
+            self.stream.client.delete_stream(StreamName=self.stream.name)
+            gone = self.stream.client.get_waiter("stream_not_exists")
+            gone.wait(StreamName=self.stream.name, WaiterConfig={"Delay": 1, "MaxAttempts": DRAIN_SECONDS})
+            self.stream.client.create_stream(StreamName=self.stream.name, ShardCount=self.rng.choice([1, 2, 3]))
+            self._say("the stream is made again")
+        self._resume()
+        self._put(self.rng.randint(1, 30))
+
+    def _set_ledger_back(self) -> None:
+        """Have the query go on for two batches at least, and come back to the ledger that it has now."""
+        kept, begun = self.folder / "ledger-kept", self._newest_offset() or 0
+        shutil.copytree(self.folder / "ledger", kept)
+        self._resume()
+        # Of one batch, a ledger of the moment before its first entry cannot be told from the right one.
+        while (self._newest_offset() or 0) < begun + 2:
+            self._put(self.rng.randint(1, 30))
+            self._await("the query goes on", self._all_there, DRAIN_SECONDS)
+        self._pause()
+        self._take_ledger(kept)
+
+    def _take_ledger(self, other: Path | None) -> None:
+        """Have the query come back to another ledger, or none, and find that it refuses; then give it its own again."""
+        ledger, own = self.folder / "ledger", self.folder / "ledger-own"
+        rows, begun = self._rows(), len(self._errors())
+        ledger.rename(own)
+        if other is not None:
+            other.rename(ledger)
+        self._say(f"the ledger is {'set back' if other else 'lost'}")
+        self._resume()
+        self._await("it is refused", lambda: "LedgerError" in self._errors()[begun:], DRAIN_SECONDS)
+        self._pause()
+        self._refusals.append((begun, len(self._errors())))
+        assert self._rows() == rows, "rows were handed on beside a ledger of another moment"
+        shutil.rmtree(ledger, ignore_errors=True)
+        own.rename(ledger)
+
+    def _newest_offset(self) -> int | None:
+        offsets = (self.folder / "checkpoint/offsets").glob("*")
+        return max((int(path.name) for path in offsets if path.name.isdigit()), default=None)
+
+    def _pause(self) -> None:
+        self._pauses += 1
+        (self.folder / f"pause {self._pauses}").touch()
+        self._await("the query is stopped", (self.folder / f"paused {self._pauses}").exists, DRAIN_SECONDS)
+
+    def _resume(self) -> None:
+        (self.folder / f"pause {self._pauses}").unlink()
 
     def _put(self, number: int, *, large: bool = False) -> None:
         if large or self.large:
@@ -189,34 +318,51 @@ class Schedule:
             self._say(str(refused))
 
     def _faults(self, rules: list[dict[str, Any]]) -> None:
-        httpx.post(f"{self.stream.url}/_control/faults", json=rules).raise_for_status()
+        self._control("faults", rules)
 
     def _set_clock(self) -> None:
-        self._say(f"the service's clock is {self.skew} s ahead")
-        httpx.post(f"{self.stream.url}/_control/clock", json={"offset_seconds": self.skew}).raise_for_status()
+        self._say(f"the service's clock is {self.skew + self.aged} s ahead")
+        self._control("clock", {"offset_seconds": self.skew + self.aged})
+
+    def _control(self, what: str, body: object) -> None:
+        httpx.post(f"{self.stream.url}/_control/{what}", json=body).raise_for_status()
 
     def _pinned(self) -> bool:
         # The pin goes when a first batch is committed.
         return (self.folder / "ledger/start.json").exists() or (self.folder / "checkpoint/commits/0").exists()
 
     def _rows(self) -> int:
-        for path in (self.folder / "out").glob("*.json"):
-            if path not in self._counted:
-                self._counted[path] = len(json.loads(path.read_text()))
-        return sum(self._counted.values())
+        """How many different values the sink holds."""
+        for path in set((self.folder / "out").glob("*.json")) - self._read:
+            self._seen |= {value for _, _, value in json.loads(path.read_text())}
+            self._read.add(path)
+        return len(self._seen)
+
+    def _all_there(self) -> bool:
+        self._rows()
+        return {value.decode() for value in self.stream.values} - self._losable <= self._seen
+
+    def _errors(self) -> str:
+        log = self.folder / "errors.log"
+        return log.read_text() if log.exists() else ""
 
     def _judge(self) -> None:
         rows = [row for batch in batches_of(self.folder / "out") for row in batch]
         got, wanted = Counter(value for _, _, value in rows), Counter(v.decode() for v in self.stream.values)
         missing, extra = wanted - got, got - wanted
+        for value in self._losable:
+            missing.pop(value, None)
         assert not missing, f"{missing.total()} missing, {extra.total()} too many"
         assert not extra, f"{extra.total()} too many"
-        last: dict[str, int] = {}
-        for shard, number, _ in rows:
-            assert last.get(shard, 0) < int(number), f"out of order in {shard}"
-            last[shard] = int(number)
-        log = self.folder / "errors.log"
-        errors = log.read_text() if log.exists() else ""
+        last: dict[tuple[str, int], int] = {}
+        for shard, number, value in rows:
+            # Streams that are made again have the same shards and numbers.
+            place = shard, sum(int(value.rstrip(".")) >= first for first in self._made_again)
+            assert last.get(place, 0) < int(number), f"out of order in {shard}"
+            last[place] = int(number)
+        errors = self._errors()
+        for begun, ended in reversed(self._refusals):
+            errors = errors[:begun] + errors[ended:]
         assert "replayed with other rows" not in errors, "a replay gave other rows"
         # Deaths and what the seams raise end a query; nothing that the service does may.
         gave_up = re.search(r"pyspark_kinesis\.errors\.\w+: .{0,300}", errors)
@@ -224,8 +370,7 @@ class Schedule:
 
     def _ended_by(self) -> str:
         """What ended the query, and how often: on a busy machine Spark gives up on its own Python processes."""
-        log = self.folder / "errors.log"
-        ends = Counter(re.findall(r"terminated with exception: *(.*)", log.read_text() if log.exists() else ""))
+        ends = Counter(re.findall(r"terminated with exception: *(.*)", self._errors()))
         return ", ".join(f"{what or 'a death'} ({times})" for what, times in ends.items())
 
     def _await(self, what: str, condition: Any, seconds: float, *, must: bool = True) -> None:
@@ -257,7 +402,7 @@ def driver(root: Path, rng: random.Random) -> Iterator[None]:
     command = [sys.executable, str(Path(__file__).with_name("fault_driver.py")), str(root)]
     environment = python_environment(sys.executable)
     environment["PYTHONPATH"] += f":{Path(__file__).parent}"
-    environment |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    environment |= {"AWS_SHARED_CREDENTIALS_FILE": str(root / "credentials")}
 
     def start() -> subprocess.Popen[bytes]:
         with (root / "driver.log").open("ab") as log:

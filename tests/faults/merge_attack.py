@@ -81,12 +81,12 @@ class Schedule:
         self._say = say
         self._lost = 0
 
-    def run(self, steps: list[Step], limit_seconds: float = 1e9) -> Violation | None:
-        """Do the steps, as many as begin within the limit, drain, and judge; what was violated, if anything was."""
+    def run(self, steps: list[Step]) -> Violation | None:
+        """Do the steps, drain, and judge; what was violated, if anything was."""
         self._folder.mkdir(parents=True)
         with running_emulator(arguments=("--create-milliseconds", "0")) as url, self._stage(url):
             try:
-                self._attack(steps, time.monotonic() + limit_seconds)
+                self._attack(steps)
             except Violation as violation:
                 self._judge.found(violation)
         return self._judge.violation
@@ -122,7 +122,7 @@ class Schedule:
                     child.kill()
                     child.kills -= 1
 
-    def _attack(self, steps: list[Step], deadline: float) -> None:
+    def _attack(self, steps: list[Step]) -> None:
         self._streams.start()
         self._ledger.put(50)
         self._await("the streams run", lambda: drained(self._world, self._golden), START_SECONDS, every=0.5)
@@ -130,9 +130,6 @@ class Schedule:
         self._await("Spark is ready", self._operations.ready.is_set, START_SECONDS)
         with Readers(self._world, self._judge, self.seed) as readers:
             for number, step in enumerate(steps):
-                if time.monotonic() > deadline:
-                    self._say(f"seed {self.seed}: time is up after {number} of {len(steps)} steps")
-                    break
                 self._say(f"seed {self.seed} {number + 1}/{len(steps)}: {step}; {self.tally}")
                 self._trickle(step)
                 self._do(step)
@@ -198,7 +195,7 @@ class Schedule:
             self._reprocess_all(readers)
         if self._tighten:
             self._do_tighten(readers)
-        self._await("Spark answers", self._spark_answers(), 60)
+        self._await("Spark answers", self._spark_answers(), DRAIN_SECONDS)
         self._say(f"seed {self.seed}: drained, all accounts agree; {self.tally}")
 
     def _reprocess_all(self, readers: Readers) -> None:

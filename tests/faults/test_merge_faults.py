@@ -3,17 +3,17 @@
 from pathlib import Path
 
 from merge_attack import Schedule
-from merge_steps import STEPS, draw
+from merge_steps import draw
 
 SEED = 110
-"""Its first eight steps hold one of everything: kills at seams, a lost checkpoint, reprocess, compaction, folding."""
-BEGIN_STEPS_SECONDS = 80
-"""Draining takes as long as it takes; with it, the whole stays below three minutes."""
+STEPS = 8
+"""They hold one of everything: kills at seams, a lost checkpoint, reprocess, compaction, folding. They are counted, not
+timed: on a busy machine none began within the time that a quiet one needs for all."""
 
 
 def test_every_answer_is_that_of_a_prefix_under_a_seeded_attack(tmp_path: Path) -> None:
     schedule = Schedule(SEED, tmp_path / "schedule", reconciles=False)
-    violation = schedule.run(draw(SEED, STEPS), limit_seconds=BEGIN_STEPS_SECONDS)
+    violation = schedule.run(draw(SEED, STEPS))
     assert violation is None, f"{violation}; {schedule.tally}"
     tally = schedule.tally
     assert tally.kills, f"nothing was killed: {tally}"

@@ -99,14 +99,14 @@ def test_fail_publishes_nothing_of_the_batch_says_why_and_goes_on_once_the_suite
     assert "suite clickstream: the stream enforces 2 expectations (1 quarantine, 0 warn, 1 fail)" in caplog.text
     assert [open_table(table, settings).version() for table in published] == versions
 
-    # Mended with Great Expectations' own API, as its users do.
-    mended = gx_project(settings=settings).suites.get("clickstream")
-    for expectation in mended.expectations:
+    # Fixed with Great Expectations' own API, as its users do.
+    fixed = gx_project(settings=settings).suites.get("clickstream")
+    for expectation in fixed.expectations:
         expectation.meta = {"action": "quarantine"}
-    mended.add_expectation(
+    fixed.add_expectation(
         ExpectColumnValuesToMatchRegex(column="event_id", regex="^0{7}[0-7]$", meta={"action": "quarantine"})
     )
-    mended.save()
+    fixed.save()
     relaxed = load_suite(clickstream, settings)
     assert [(rule.name, rule.action) for rule in relaxed.rules] == [
         (f"{BETWEEN}(value)", "quarantine"),

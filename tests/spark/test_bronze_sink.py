@@ -1,20 +1,25 @@
 """The log never goes back: over clocks that differ, checkpoints that are restored, and power cuts at any write."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from layers import kinesis_records, make_tables, read
 
+from tidemark.delta import open_table, position
+from tidemark.documents import EVENT_BYTES, Splitter
 from tidemark.durability import refuse_damaged
 from tidemark.errors import TableError
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.settings import Settings
-from tidemark.tables import tables_of
+from tidemark.tables import INGEST_APP, tables_of
 from tidemark_spark.bronze import BronzeSink
+from tidemark_spark.bronze_log_42 import AdmissionReader
 from tidemark_spark.streams import resume_position
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -95,3 +100,49 @@ def test_no_record_is_lost_where_a_power_cut_tears_the_newest_write(lake: Settin
     assert last == 3
     assert sink(lake, checkpoint="new").write(some(last + 1, 6), 0)
     assert sorted(bronze(lake)["sequence_number"].to_pylist()) == [str(10**55 + n) for n in range(10)]
+
+
+def test_records_of_many_small_events_are_several_ingest_batches_of_one_commit(settings: Settings) -> None:
+    lines = replace(clickstream, records="lines")
+    small = settings.model_copy(update={"max_bytes_per_batch": 2**20})
+    make_tables(lines, small)
+    made = BronzeSink(lines, small, lambda: "query", clock=lambda: NOON)
+    table = tables_of(lines, small).bronze
+    version = open_table(table, small).version()
+    # By what they are long, all of them are a hundredth of what one micro-batch may read.
+    many = kinesis_records([b"{}\n" * 2_000] * 5 + [b'{"event_id": "1"}'] * 2)
+    assert made.write(many, 0)
+    assert not made.write(many, 0), "a replay is told by all of its records"
+    assert open_table(table, small).version() == version + 1
+    assert made.write(kinesis_records([b'{"event_id": "2"}'], start=10), 1)
+    rows = bronze(small)
+    held = rows.group_by("ingest_batch").aggregate([("data", "count"), ("ingest_batch_bytes", "max")]).to_pylist()
+    assert sorted((row["ingest_batch"], row["data_count"]) for row in held) == list(enumerate([1, 1, 2, 1, 2, 1]))
+    sizes = [row["ingest_batch_bytes_max"] for row in held]
+    assert max(sizes) <= 2**20 < sum(sizes)
+    assert position(open_table(table, small), INGEST_APP) == max(row["ingest_batch"] for row in held)
+    for shard in set(rows["shard_id"].to_pylist()):
+        of_shard = rows.filter(pc.equal(rows["shard_id"], shard))
+        pairs = zip(
+            of_shard["ingest_batch"].to_pylist(), map(int, of_shard["sequence_number"].to_pylist()), strict=True
+        )
+        ordered = sorted(pairs, key=lambda pair: pair[1])
+        assert ordered == sorted(ordered), "a shard's records keep their order along the log"
+
+    asked = AdmissionReader(table.uri, {}, -1, -1, 50_000, 2**20, Splitter(["event_id"], "lines"))
+    start, events = {"ingest_batch": -1}, []
+    while (end := asked.latestOffset(start, asked.getDefaultReadLimit())) != start:
+        [part] = asked.partitions(start, end)
+        events.append(sum(batch.num_rows for batch in asked.read(part)))
+        start = end
+    assert max(events) <= 2**20 // EVENT_BYTES + 1
+    assert sum(events) == 5 * 2_000 + 3 + len(held), "with a marker row an ingest_batch"
+
+
+def test_records_that_are_one_event_each_are_one_ingest_batch(settings: Settings) -> None:
+    small = settings.model_copy(update={"max_bytes_per_batch": 2**20})
+    make_tables(clickstream, small)
+    assert sink(small).write(kinesis_records([b" " * 300_000] * 4 + [b"{}\n" * 5_000]), 0)
+    rows = bronze(small)
+    assert set(rows["ingest_batch"].to_pylist()) == {0}
+    assert set(rows["ingest_batch_bytes"].to_pylist()) == {4 * 300_000 + 15_000}

@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 from tidemark.compaction import compact
 from tidemark.definition import Count, KinesisStream, Max, Pipeline, Rollup, Sum, Window
 from tidemark.delta import open_table
+from tidemark.errors import CoverageError
 from tidemark.generations import begin_generation, fingerprint
 from tidemark.overview import overview
 from tidemark.quality import Suite, load_suite
@@ -246,6 +247,43 @@ def test_records_that_are_split_by_a_changed_definition_move_event_by_event(
     here.reprocess(spark)
     assert here.silver() == ["e0", "e1", "e2", "e3", "e4"]
     assert here.quarantine() == left
+
+    # Back again: a record that breaks as a whole loses its events date by date, and is never in no table.
+    here.definition = pipeline()
+    begin_generation(here.definition, here.suite, here.settings)
+    here.reprocess(spark, DAY, date(2026, 1, 2))
+    assert here.silver() == ["e3", "e4"]
+    assert {several, other_day} <= here.quarantine().keys()
+    here.reprocess(spark)
+    assert here.silver() == ["e4"]
+
+
+def test_records_that_are_split_in_another_way_are_renumbered_all_at_once(
+    spark: SparkSession, lake: Callable[..., Hostile]
+) -> None:
+    here = lake(pipeline(records="array"))
+    array = b"[" + b",\n".join([orjson.dumps(event(0)), b'{"id": "e9"}', orjson.dumps(event(1))]) + b"]"
+    here.add(array)
+    before = {b'{"id": "e9"}': ["missing:at"]}
+    assert (here.silver(), here.quarantine()) == (["e0", "e1"], before)
+    here.definition = pipeline(records="lines")
+    begin_generation(here.definition, here.suite, here.settings)
+    tomorrow = orjson.dumps(event(5, at="2026-01-02T00:00:00Z"))
+    here.add(b"\n".join([tomorrow, b"oops"]))
+
+    # Dates without such records go their way, and leave those as they were judged.
+    here.reprocess(spark, date(2026, 1, 2), date(2026, 1, 3))
+    both = {**before, b"oops": ["unparseable_json"]}
+    assert (here.silver(), here.quarantine()) == (["e0", "e1", "e5"], both)
+    with pytest.raises(CoverageError, match=r"split in another way \(records=.*reprocess all \(--all\)"):
+        here.reprocess(spark, DAY, date(2026, 1, 2))
+    assert (here.silver(), here.quarantine()) == (["e0", "e1", "e5"], both)
+
+    here.reprocess(spark)
+    assert here.silver() == ["e5"], "no line of the array is an object"
+    assert sum(len(reasons) for reasons in here.quarantine().values()) == 5
+    assert array.split(b"\n")[0] in here.quarantine(), "the record's first line, beside what had its number before"
+    assert here.reprocess(spark, DAY, date(2026, 1, 3)).rejudged == (0, 0), "everything has this definition's numbers"
 
 
 def old_rows(

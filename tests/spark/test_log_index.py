@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 from layers import make_tables, read
@@ -12,11 +13,12 @@ import tidemark_spark.reprocess as reprocessing
 from tidemark.delta import open_table
 from tidemark.errors import CoverageError, DefinitionChangedError, TableError, TidemarkError
 from tidemark.estimate import refuse_before_history, slice_of
-from tidemark.generations import begin_generation
-from tidemark.publish import covered_app, publish_dates
+from tidemark.generations import begin_generation, plan
+from tidemark.publish import covered_app, publish_dates, replace_files
 from tidemark.quality.suite import Suite
 from tidemark.serving import answer, pin
 from tidemark.tables import tables_of
+from tidemark_spark import dated_anew
 from tidemark_spark.reconcile import reconcile
 from tidemark_spark.reprocess import reprocess
 
@@ -127,6 +129,34 @@ def test_a_zone_that_moves_events_into_the_range_is_refused_as_one_that_moves_th
     reprocess(spark, east, suite(), lake.settings, DAYS[0], FIFTH, wait_seconds=5, audit=False)
     assert lake.ids("silver") == ["s1", "s2", "s3", "s9"]
     assert reconcile(spark, east, suite(), lake.settings, DAYS[0], FIFTH).served == 0
+
+
+def test_a_reprocess_of_everything_dates_the_log_anew_unless_compaction_is_faster(
+    spark: SparkSession, lake: Lake, suite: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.add(sale(1, DAYS[0]))
+    lake.add(sale(2, DAYS[2]), wait=timedelta(days=1))
+    lake.add({**sale(3, DAYS[3], hour=23), "amount": "many"})
+    east = pipeline(timezone="Europe/Berlin")
+    make_tables(east, lake.settings)
+    begin_generation(east, suite(), lake.settings)
+    told: list[str] = []
+
+    def compacted_first(*args: Any, **named: Any) -> bool:
+        log = open_table(tables_of(east, lake.settings).refine_log, lake.settings)
+        assert log.optimize.compact()["numFilesRemoved"]
+        return replace_files(*args, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dated_anew, "replace_files", compacted_first)
+        everything = (date.min, date.max)
+        reprocess(spark, east, suite(), lake.settings, *everything, wait_seconds=5, audit=False, say=told.append)
+    assert any("was rewritten meanwhile" in line for line in told)
+    reprocess(spark, east, suite(), lake.settings, *everything, wait_seconds=5, audit=False, say=told.append)
+    assert "states this definition's dates now" in told[-2]
+    assert not plan(east, suite(), lake.settings).due, "the fifth has a quarantined event, which is judged too"
+    done = reprocess(spark, east, suite(), lake.settings, DAYS[2], FIFTH, wait_seconds=5, audit=False)
+    assert (done.bronze_rows, done.silver_rows) == (1, 1), "only what holds events of the dates is read"
 
 
 def test_a_reprocess_that_waited_while_the_definition_changed_publishes_nothing(

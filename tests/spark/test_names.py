@@ -54,7 +54,12 @@ def test_keywords_are_names_like_others(
         key=["select", "key"],
         rollups=[
             Rollup("table", ["select", "order"], Window("1 day"), {**measures, "with": Sum("interval")}),
-            Rollup("all", ["null"], Window("2 hours", every="1 hour"), {"end": Max("using"), "left": Count()}),
+            Rollup(
+                "all",
+                ["null"],
+                Window("2 hours", every="1 hour"),
+                {"end": Max("using"), "left": Count(), "panes": Count("records")},
+            ),
         ],
         suite=str(tmp_path / "suite.json"),
         required=["desc"],

@@ -176,6 +176,7 @@ DOCUMENTS: dict[bytes, str] = {
     b'{"id": "a", "\\u0069d": "b"}': "duplicate_member",
     b'{"id": "a", "other": 1, "other": 1}': "duplicate_member",
     b'{"id": "\\ud83d"}': "unpaired_surrogate",
+    b'{"id": "\\ud83d and\\n"}': "unpaired_surrogate",
     b'{"id": "a", "note": {"x": "\\ude00\\ud83d"}}': "unpaired_surrogate",
     b'{"id": ' + b"[" * 500 + b"]" * 500 + b"}": "nested_too_deep",
     b'{"id": "a", "double": NaN}': "unparseable_json",

@@ -104,6 +104,18 @@ def test_a_late_copy_beyond_the_horizon_drifts_until_the_date_is_reprocessed(
     assert (found.served, found.speed) == (0, 2)
     assert "nothing to do" in found.drifts[0].cause, "the batch layer answers for the date"
 
+    # Another definition comes. What the one before made of a date that is covered is compared no more; what this one
+    # makes of a date that the one before has not touched is, as ever.
+    changed = pipeline(required=["shop"])
+    begin_generation(changed, suite(), lake.settings)
+    for number in (4, 5, 6):
+        lake.add(sale(number, DAYS[1]), definition=changed, wait=timedelta(hours=3))
+    lake.add(sale(4, DAYS[1]), definition=changed)
+    reprocess(spark, changed, suite(), lake.settings, DAYS[1], DAYS[2], wait_seconds=5, audit=False)
+    found = reconcile(spark, changed, suite(), lake.settings, DAYS[0], DAYS[2])
+    assert (found.served, found.speed) == (0, 2)
+    assert all(f"pane_start={DAYS[1]}" in drift.pane for drift in found.drifts)
+
 
 def test_reconcile_tells_of_rows_that_somebody_took_away(
     spark: SparkSession, lake: Lake, suite: Callable[..., Suite]
@@ -165,6 +177,24 @@ def test_a_changed_event_time_moves_events_only_with_both_dates_in_the_range(
     assert lake.ids("silver") == ["s0", "s1", "s2", "s3"]
 
 
+def test_a_copy_that_a_changed_event_time_breaks_comes_to_quarantine_and_reconcile_finds_nothing(
+    spark: SparkSession, lake: Lake, suite: Callable[..., Suite]
+) -> None:
+    first = {**sale(1, DAYS[0]), "sent": f"{DAYS[0]}T13:00:00Z", "shop": None}
+    lake.add(first, sale(1, DAYS[0], "2.00"), sale(2, DAYS[1]))
+    assert (lake.ids("silver"), lake.ids("quarantine")) == (["s1", "s2"], []), "a copy is in neither"
+    by_sent = pipeline(event_time="sent")
+    begin_generation(by_sent, suite(), lake.settings)
+    done = reprocess(spark, by_sent, suite(), lake.settings, DAYS[0], DAYS[1], wait_seconds=5, audit=False)
+    assert (done.rejudged.quarantined, lake.ids("quarantine")) == (1, ["s1"])
+    assert lake.ids("silver") == ["s1", "s2"], "the other date stays as it was judged"
+    done = reprocess(spark, by_sent, suite(), lake.settings, date.min, date.max, wait_seconds=5, audit=False)
+    assert (done.rejudged.quarantined, lake.ids("quarantine"), lake.ids("silver")) == (1, ["s1", "s2"], ["s1"])
+    # What the former definition made of the dates in the speed layer is covered, and no shop is a shop as well.
+    found = reconcile(spark, by_sent, suite(), lake.settings, DAYS[0], DAYS[2])
+    assert (found.events, found.served, found.speed, found.drifts) == (1, 0, 0, [])
+
+
 def test_a_new_rollup_knows_all_of_history_and_a_new_measure_no_part_of_it(
     spark: SparkSession, lake: Lake, suite: Callable[..., Suite]
 ) -> None:
@@ -199,6 +229,34 @@ def test_a_new_rollup_knows_all_of_history_and_a_new_measure_no_part_of_it(
     reprocess(spark, grown, suite(), lake.settings, DAYS[1], DAYS[2], wait_seconds=5, audit=False)
     assert answers()[DAYS[1]] == (1, Decimal("2.00"))
     assert reconcile(spark, grown, suite(), lake.settings, DAYS[0], DAYS[3]).served == 0
+
+
+def test_a_measure_that_goes_leaves_tables_that_are_read_and_comes_back_for_new_dates(
+    spark: SparkSession, lake: Lake, suite: Callable[..., Suite]
+) -> None:
+    lake.add(sale(1, DAYS[0]))
+    fewer = pipeline(rollups=[Rollup("daily", ["shop"], Window("1 day"), {"n": Count()})])
+    make_tables(fewer, lake.settings)
+    begin_generation(fewer, suite(), lake.settings)
+    lake.add(sale(2, DAYS[0]), definition=fewer)
+    # From here on no file of the batch table has the sum, nor any of the speed table once that is folded.
+    reprocess(spark, fewer, suite(), lake.settings, date.min, date.max, wait_seconds=5, audit=False)
+    lake.add(sale(3, DAYS[1]), definition=fewer)
+    lake.seal()
+    lake.add(sale(4, DAYS[1]), definition=fewer)
+    fold(spark, fewer, lake.settings, now=lambda: datetime.now(UTC) + timedelta(days=1))
+    counted = "SELECT window_start::DATE, n FROM sales.daily ORDER BY 1"
+    with sql_session([fewer], lake.settings) as connection:
+        assert connection.sql(counted).fetchall() == [(DAYS[0], 2), (DAYS[1], 2)]
+        assert connection.sql("SELECT count(*) FROM sales.speed_daily").fetchall() == [(2,)]
+    rows = answer(pin(fewer, fewer.rollups[0], lake.settings)).to_pylist()
+    assert [(row["window_start"].date(), row["n"]) for row in rows] == [(DAYS[0], 2), (DAYS[1], 2)]
+
+    make_tables(SALES, lake.settings)
+    begin_generation(SALES, suite(), lake.settings)
+    lake.add(sale(5, DAYS[2]))
+    rows = answer(pin(SALES, ROLLUP, lake.settings)).to_pylist()
+    assert [(row["n"], row["sum"]) for row in rows] == [(2, None), (2, None), (1, Decimal("10.00"))]
 
 
 def test_many_columns_come_and_go_and_every_date_can_be_reprocessed_and_folded(

@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
 from pyspark_kinesis.ledger import Entry, Ledger
-from pyspark_kinesis.planner import Offset
+from pyspark_kinesis.offsets import Offset
 from pyspark_kinesis.source import DefaultSource, NewestStreamReader
 from pyspark_kinesis.stores import open_store
 

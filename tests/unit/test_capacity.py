@@ -2,15 +2,20 @@
 
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from kinesis_emulator import running_emulator
 from tidemark.definition import KinesisStream
 from tidemark.errors import PreconditionError
+from tidemark.pipelines.flights import flights
+from tidemark.producers import producer
 from tidemark.producers.capacity import Capacity, Wanted, advance, capacity
+from tidemark.producers.producer import ensure_stream
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +70,68 @@ def test_shards_of_a_new_stream_on_demand_are_refused_before_it_is_created(kines
         advance(kinesis, KinesisStream("never"), Wanted("ON_DEMAND", shards=4))
     assert capacity(kinesis, "never") is None
     assert settle(kinesis, KinesisStream("on_demand"), Wanted("ON_DEMAND"))[0].mode == "ON_DEMAND"
+
+
+class Scripted:
+    """A client of a stream that has one status after the other, and the last for good; None: it is missing.
+
+    While it is missing, CreateStream succeeds, unless somebody else is quicker. AWS deletes for some seconds, which the
+    emulator does not.
+    """
+
+    def __init__(self, *statuses: str | None, quicker: bool = False) -> None:
+        self.created = 0
+        self._statuses = list(statuses)
+        self._quicker = quicker
+        self.exceptions = SimpleNamespace(ResourceNotFoundException=Missing, ResourceInUseException=InUse)
+
+    def describe_stream_summary(self, **_: str) -> Any:
+        status = self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]
+        if status is None:
+            raise Missing({"Error": {"Code": "ResourceNotFoundException"}}, "DescribeStreamSummary")
+        found = {"StreamStatus": status, "OpenShardCount": 1, "RetentionPeriodHours": 24}
+        return {"StreamDescriptionSummary": found | {"StreamModeDetails": {"StreamMode": "PROVISIONED"}}}
+
+    def create_stream(self, **_: Any) -> None:
+        if self._quicker:
+            raise InUse({"Error": {"Code": "ResourceInUseException"}}, "CreateStream")
+        self.created += 1
+
+
+class Missing(ClientError):
+    pass
+
+
+class InUse(ClientError):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("statuses", "quicker", "created"),
+    [
+        (["DELETING", "DELETING", None, "CREATING", "ACTIVE"], False, 1),
+        (["DELETING", None, None, "CREATING", "ACTIVE"], True, 0),
+        ([None, "CREATING", "ACTIVE"], True, 0),
+        (["CREATING", None, "ACTIVE"], False, 1),
+        (["UPDATING"], False, 0),
+    ],
+)
+def test_a_stream_that_is_being_deleted_or_made_is_waited_for(
+    statuses: list[str | None], quicker: bool, created: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producer, "_STREAM_POLL_SECONDS", 0)
+    client: Any = Scripted(*statuses, quicker=quicker)
+    assert ensure_stream(client, flights) is bool(created)
+    assert client.created == created
+    client = Scripted(*statuses, "ACTIVE", quicker=quicker)
+    while (after := advance(client, flights.source, Wanted())) is None:
+        pass
+    assert after.status == "ACTIVE"
+    assert client.created >= created
+
+
+def test_a_stream_that_is_never_ready_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(producer, "_STREAM_SECONDS", 0)
+    client: Any = Scripted("DELETING")
+    with pytest.raises(PreconditionError, match="is DELETING for 0 s: try again"):
+        ensure_stream(client, flights)

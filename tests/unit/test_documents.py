@@ -1,6 +1,7 @@
 """Splitting records into events: as strict as RFC 8259, and no text changed. The other opinion is orjson's."""
 
 import random
+from itertools import product
 from typing import Any
 
 import orjson
@@ -9,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemark.documents import MAX_EVENTS, ORDINAL, PROBLEM, RAW, Splitter, events_of, fields_of
+from tidemark.documents import (
+    EVENT_BYTES,
+    MAX_EVENTS,
+    ORDINAL,
+    PROBLEM,
+    RAW,
+    Splitter,
+    events_of,
+    fields_of,
+    sizes_of,
+)
 
 NAMES = ["a", "b", "c d", 'e"f', "é", "\U0001f600"]
 BLANKS = st.text(" \t\r\n", max_size=2)
@@ -69,10 +80,14 @@ def by_orjson(data: bytes) -> Any:
     return orjson.loads(data.removeprefix(b"\xef\xbb\xbf"))
 
 
+def rows_of(splitter: Splitter, records: pa.RecordBatch) -> pa.Table:
+    return pa.Table.from_batches(splitter.events(records))
+
+
 def split(data: bytes, holds: Any = "object", columns: list[str] | None = None) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = (
-        Splitter(columns or NAMES, holds).events(pa.RecordBatch.from_pylist([{"data": data}])).to_pylist()
-    )
+    rows: list[dict[str, Any]] = rows_of(
+        Splitter(columns or NAMES, holds), pa.RecordBatch.from_pylist([{"data": data}])
+    ).to_pylist()
     return rows
 
 
@@ -96,6 +111,29 @@ def test_a_text_is_refused_exactly_where_orjson_refuses_it(text: str, seed: int,
         assert row[PROBLEM] in ("not_utf8", "unparseable_json", "trailing_text", "unpaired_surrogate")
         return
     assert row[PROBLEM] in (None, "duplicate_member") if isinstance(value, dict) else row[PROBLEM] == "not_an_object"
+
+
+PIECES = ["\\ud83d", "\\ude00", "\\ud83d\\ude00", "x", "\\n", "\\u2028", "\\\\", '\\"']
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_half_of_a_pair_of_surrogates_is_refused_wherever_it_stands(length: int) -> None:
+    for pieces in product(PIECES, repeat=length):
+        data = f'{{"a": "{"".join(pieces)}", "b": "\\t"}}'.encode()
+        [row] = split(data)
+        try:
+            value = by_orjson(data)
+        except ValueError:
+            assert row[PROBLEM] == "unpaired_surrogate"
+        else:
+            assert (row[PROBLEM], row[RAW]["a"]) == (None, value["a"])
+
+
+def test_a_string_without_an_end_behind_many_brackets_costs_what_its_length_does() -> None:
+    # Of a megabyte; where the cost is quadratic, this takes more than an hour.
+    data = ("[" * 501 + '"' + '\\"' * 500_000).encode()
+    [row] = split(data)
+    assert row[PROBLEM] == "nested_too_deep"
 
 
 def spoiled(data: bytes, seed: int) -> bytes:
@@ -147,11 +185,48 @@ def test_broken_elements_are_told_apart_from_the_others() -> None:
     assert [row[RAW]["a"] for row in rows] == ["1", None, None, "[1, 2.50]"]
 
 
+def test_a_record_of_as_many_events_as_may_be_is_split_however_large_it_is() -> None:
+    # A copy of the record for each of its events would be 12 GB, which Arrow does not hold, and stopped the stream.
+    lines = b"\n".join(b'{"a": %d}' % n for n in range(MAX_EVENTS)) + b" " * 2**17
+    split = rows_of(Splitter(["a"], "lines"), pa.RecordBatch.from_pydict({"data": [lines, b"[]"], "n": [7, 8]}))
+    assert split.schema.names == ["data", "n", ORDINAL, PROBLEM, RAW]
+    assert split["n"].to_pylist() == [7] * MAX_EVENTS + [8]
+    assert split[ORDINAL].to_pylist() == [*range(MAX_EVENTS), 0]
+    assert split["data"][MAX_EVENTS - 1].as_py().strip() == b'{"a": %d}' % (MAX_EVENTS - 1)
+
+
+def test_events_come_some_at_a_time_and_none_is_left_out() -> None:
+    counts = [MAX_EVENTS, 1, *[7_000] * 5, 3]
+    data = [b"{}\n" * count for count in counts]
+    batches = list(Splitter(["a"], "lines").events(pa.RecordBatch.from_pydict({"data": data, "n": range(len(data))})))
+    assert [batch.num_rows for batch in batches] == [MAX_EVENTS, 21_001, 14_003]
+    numbers = [number for batch in batches for number in batch["n"].to_pylist()]
+    assert numbers == [n for n, count in enumerate(counts) for _ in range(count)]
+
+
+@given(st.lists(st.one_of(objects(NESTED), SCALARS, st.just("")), max_size=6), st.integers(0, 2**32), st.booleans())
+def test_a_record_is_taken_for_no_fewer_events_than_it_is_split_into(texts: list[str], seed: int, spoil: bool) -> None:
+    for holds, text in (("lines", "\n".join(texts)), ("array", f"[{','.join(texts)}]")):
+        data = text.encode()
+        if spoil:
+            data = spoiled(data, seed)
+        [size] = sizes_of(pa.chunked_array([[data]], pa.binary()), holds)
+        assert size >= len(data)
+        assert size >= EVENT_BYTES * len(events_of(data, holds))
+
+
+def test_records_that_are_one_event_each_take_what_they_are_long() -> None:
+    wide = b"[" + b",".join(b'{"a": [1, 2, 3], "b": "%s"}' % (b"x,y" * 200) for _ in range(10)) + b"]"
+    assert sizes_of(pa.chunked_array([[b"{}", b"", wide]]), "object") == [2, 0, len(wide)]
+    assert sizes_of(pa.chunked_array([[wide, b"{}" * 9]]), "array") == [len(wide), EVENT_BYTES]
+    assert sizes_of(pa.chunked_array([[b"[" + b"1," * 10**6 + b"1]"]]), "array") == [EVENT_BYTES * MAX_EVENTS]
+
+
 def test_a_row_with_an_ordinal_is_an_event_already() -> None:
     rows = pa.RecordBatch.from_pylist(
         [{"data": b'{"a": 1}', ORDINAL: 7}, {"data": b'{"a": 2}\n{"a": 3}', ORDINAL: None}]
     )
-    split_again = Splitter(["a"], "lines").events(rows).to_pylist()
+    split_again = rows_of(Splitter(["a"], "lines"), rows).to_pylist()
     assert [(row[ORDINAL], row[RAW]["a"]) for row in split_again] == [(7, "1"), (0, "2"), (1, "3")]
 
 

@@ -28,9 +28,9 @@ def settings(tmp_path: Path) -> Settings:
     return made
 
 
-def append(settings: Settings, to: int) -> bool:
+def append(settings: Settings, to: int, key: str = "") -> bool:
     silver = tables_of(PIPELINE, settings).silver
-    row = {"id": str(to), "ingest_batch": to, "segment": 0, "event_date": DAY}
+    row = {"id": key or str(to), "ingest_batch": to, "segment": 0, "event_date": DAY}
     return OnceWriter(silver, settings).append(pa.Table.from_pylist([row], schema=silver.schema), to)
 
 
@@ -52,6 +52,15 @@ def cut(path: Path, kept: float) -> None:
 
 
 def test_whole_tables_pass(settings: Settings) -> None:
+    check(settings)
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\u2029", "\x85", "\x0b", "\x1c", "\r", "\n", "\x00", "\U0001f600"])
+def test_a_key_with_any_character_can_be_committed(settings: Settings, odd: str) -> None:
+    assert append(settings, 3, key=f"a{odd}b")
+    actions = [orjson.loads(line) for line in newest_commit(settings).read_bytes().splitlines()]
+    [stated] = [orjson.loads(action["add"]["stats"]) for action in actions if "add" in action]
+    assert stated["minValues"]["id"] == f"a{odd}b"
     check(settings)
 
 

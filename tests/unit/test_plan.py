@@ -78,8 +78,8 @@ def test_each_change_has_its_category_and_nothing_is_written(settings: Settings)
         ("rule expect_column_values_to_be_null(open)", "new", "reprocess"),
         ("measure visits.heaviest", "new", "reprocess"),
         ("rollup hourly", "new", "nothing to do"),
-        ("column open", "gone", "nothing to do"),
-        ("measure visits.most", "gone", "nothing to do"),
+        ("column open", "gone", "new events only"),
+        ("measure visits.most", "gone", "new events only"),
     ]
     assert [str(days) for days in found.due] == ["2026-01-01 to 2026-01-02", "2026-01-05"]
     assert (found.moves, found.is_refused) == (True, False)

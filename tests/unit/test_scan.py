@@ -54,3 +54,17 @@ def test_files_from_before_a_column_came_have_none_of_it(tmp_path: Path) -> None
         write_deltalake(snapshot.table_uri, grown, mode="append")
         create_view(connection, "more", DeltaTable(snapshot.table_uri))
         assert connection.sql("SELECT n, colour FROM more ORDER BY n").fetchall() == [(0, None), (2, None), (9, "red")]
+
+
+def test_two_rollups_whose_names_differ_in_where_the_point_is_are_two_views(tmp_path: Path) -> None:
+    with connect() as connection:
+        names = {"a.b__c": 0, "a__b.c": 1}
+        for name, n in names.items():
+            connection.execute(f"CREATE SCHEMA {name.partition('.')[0]}")
+            # DuckDB takes this folder for a pattern, so that what is read is registered under a name.
+            rows = pa.table({"n": [n], "event_date": [date(2026, 1, 1)], "name": [name], "segment": [n]}, schema=SCHEMA)
+            write_deltalake(f"{tmp_path}/star*{n}", rows)
+            create_view(connection, name, DeltaTable(f"{tmp_path}/star*{n}"))
+        assert {name: connection.sql(f"SELECT n FROM {name}").fetchall() for name in names} == {
+            name: [(n,)] for name, n in names.items()
+        }

@@ -36,7 +36,7 @@ def test_the_suites_of_the_project_can_be_read() -> None:
 
 
 def test_a_missing_file_names_the_pipeline_that_wants_it(tmp_path: Path) -> None:
-    with pytest.raises(ExpectationError, match="no such suite; write one, or mend suite= of pipeline 'shops'"):
+    with pytest.raises(ExpectationError, match="no such suite; write one, or fix suite= of pipeline 'shops'"):
         parse_suite(tmp_path / "absent.json", PIPELINE)
 
 

@@ -1,5 +1,6 @@
 """Alerts: what a failed run says to people, by the log and by a webhook, topic or queue that a connection names."""
 
+import html
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -13,11 +14,15 @@ from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.sdk.exceptions import AirflowNotFoundException
 from asgiref.sync import sync_to_async
 
+from tidemark.terminal import one_line
+
 ALERT_CONNECTION = "tidemark_alerts"
 """Whom to tell. It is Airflow's to keep, in its database or a secrets backend. Of type HTTP: host is a webhook's whole
 address (Slack, Teams, …), or that without its secret last part, which is the password. Of type Amazon Web Services: its
 extra names ``sns_topic_arn`` or ``sqs_queue_url``, or both."""
 SUBJECT = "Tidemark"
+MAX_CHARACTERS = 3_000
+"""Of an error, in an alert. SNS and SQS take 256 KiB, chats a few thousand characters; the log has all of it."""
 
 
 ENDED = ("success", "failed")
@@ -94,8 +99,12 @@ def _post(connection: Connection, text: str) -> None:
 
 def message(context: Any) -> str:
     """One line on what failed, why, and where to look."""
-    ti, error = context["ti"], context.get("exception")
-    return f"{ti.dag_id}: task {ti.task_id} failed in run {ti.run_id}: {error}. See {ti.log_url}"
+    ti = context["ti"]
+    # It may quote what events hold, of any length, with characters that a queue refuses, and with orders to a chat such
+    # as Slack's <!channel>, which a topic's subscriber may hand on to one. These three characters are all that Slack
+    # wants escaped (its documentation, "Formatting message text").
+    told = html.escape(one_line(str(context.get("exception")), MAX_CHARACTERS), quote=False)
+    return f"{ti.dag_id}: task {ti.task_id} failed in run {ti.run_id}: {told}. See {ti.log_url}"
 
 
 def late_message(context: Any, limit: str) -> str | None:

@@ -167,7 +167,7 @@ class EmrJob(StatesLineage, EmrServerlessStartJobOperator):
             if error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise
             raise AirflowFailException(
-                f"there is no application {self.application_id} of EMR Serverless in {self._settings.aws_region}: mend "
+                f"there is no application {self.application_id} of EMR Serverless in {self._settings.aws_region}: fix "
                 "TIDEMARK_EMR_APPLICATION_ID or TIDEMARK_AWS_REGION"
             ) from None
         if any(run["state"] == "CANCELLING" for run in found):

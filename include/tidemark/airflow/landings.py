@@ -4,15 +4,16 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import BaseOperator, task
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from tidemark.airflow.assets import stream_asset
 from tidemark.airflow.aws import AWS_CONNECTION, kinesis_client, s3_client
 from tidemark.airflow.streams import KEPT_ALIVE
 from tidemark.definition import Pipeline
-from tidemark.producers.landing import Folder, LandingError, folder_of, landed, put_file
+from tidemark.producers.landing import FileLeftError, Folder, LandingError, folder_of, landed, put_file
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
+from tidemark.terminal import one_line
 
 LOOK_SECONDS = 30
 """Between two looks whether a file has landed; each is one listing, by the triggerer."""
@@ -52,17 +53,31 @@ def put_landed(pipeline: Pipeline) -> Any:
         if folder is None:
             raise AirflowFailException(f"pipeline {name!r} has no landing= any more, and soon no such DAG")
         s3, kinesis = s3_client(), kinesis_client(get_settings())
-        files, records, problems = 0, 0, []
+        files, records = 0, 0
+        failed: list[str] = []
+        left: list[str] = []
         for file in landed(s3, folder):
             try:
                 produced = put_file(s3, kinesis, definition, folder, file)
             except LandingError as error:
-                problems.append(str(error))
+                failed.append(str(error))
+                print(one_line(str(error)))  # noqa: T201
                 continue
-            print(f"{file.key}: {produced.records:,} records, {produced.bytes:,} bytes")  # noqa: T201
+            except FileLeftError as error:
+                left.append(str(error))
+                continue
+            except Exception as error:
+                if failed:  # they are gone from the folder: no later try would tell of them, and the next run goes on
+                    raise AirflowFailException("; ".join([*failed, str(error)])) from error
+                raise
+            if produced is None:  # what is there now is in the next listing
+                continue
+            print(f"{one_line(file.key)}: {produced.records:,} records, {produced.bytes:,} bytes")  # noqa: T201
             files, records = files + 1, records + produced.records
-        if problems:
-            raise AirflowFailException(f"{files} files were put, {len(problems)} were not: {'; '.join(problems)}")
+        if failed or left:
+            told = f"{files} files were put, {len(failed) + len(left)} were not: {'; '.join([*failed, *left])}"
+            # Files that failed are gone from the folder: no later try would tell of them.
+            raise AirflowFailException(told) if failed else AirflowException(told)
         figures = {"files": files, "records": records}
         outlet_events[stream].extra = figures
         return figures

@@ -6,14 +6,15 @@ from typing import Any
 from airflow.listeners import hookimpl
 from sqlalchemy.exc import IntegrityError
 
+from tidemark.airflow.components import is_service
 from tidemark.settings import get_settings
 
 
 @hookimpl
 def on_starting(component: Any) -> None:
     """Make the pool as the scheduler or another part starts, unless it is there: its slots are the operator's."""
-    if type(component).__name__ != "Job":
-        return  # a task, which may not ask the database
+    if not is_service(component):
+        return
     from airflow.models.pool import Pool  # needs the database to be set up, which it is by now
 
     settings = get_settings()

@@ -10,17 +10,16 @@ from typing import Any
 
 from airflow.listeners import hookimpl
 
+from tidemark.airflow.components import is_service
+
 MODULES = ("alerts", "assets", "forms", "landings", "planning", "provisioning", "spark", "streams", "tasks")
 """Modules of ``tidemark.airflow`` that DAG files import. No definition is among them: those may change at any time."""
 
 
 @hookimpl
 def on_starting(component: Any) -> None:
-    """Import them, unless one cannot be imported: its children say that of their DAG file, where people see it.
-
-    A job does not know yet whether it is the scheduler or the DAG processor, which fork, or the triggerer.
-    """
-    if type(component).__name__ != "Job":
+    """Import them, unless one cannot be imported: its children say that of their DAG file, where people see it."""
+    if not is_service(component):
         return
     with contextlib.suppress(Exception):
         for name in MODULES:

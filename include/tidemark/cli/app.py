@@ -3,10 +3,11 @@
 import sys
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from tidemark.cli import data, demo, jobs, package, plan, platform, quality, quarantine
 from tidemark.errors import TidemarkError
+from tidemark.terminal import plain_console, printable
 
 app = typer.Typer(
     name="tidemark",
@@ -30,7 +31,8 @@ def main() -> None:
     try:
         app()
     except TidemarkError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        said = Text.assemble(("error:", "bold red"), " ", printable(str(error)))
+        plain_console(stderr=True).print(said, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

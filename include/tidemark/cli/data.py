@@ -1,19 +1,28 @@
 """Commands about data: tables, their status, SQL, sealing, and producing sample events."""
 
+import time
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import pyarrow as pa
 import typer
-from rich.console import Console
-from rich.table import Table as RichTable
+from rich.filesize import decimal
 
 from tidemark.cli.jobs import PipelineArgument
 from tidemark.errors import TidemarkError
 from tidemark.registry import get_pipeline, load_pipelines
 from tidemark.settings import get_settings
+from tidemark.terminal import lasted, plain_console, print_table
 
+if TYPE_CHECKING:
+    from tidemark.producers.producer import Produced
+
+_TELL_SECONDS = 10.0
+"""Between two lines of progress where no terminal shows a bar."""
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
 
 
@@ -28,20 +37,7 @@ def print_rows(rows: list[dict[str, Any]], *, as_json: bool, title: str | None =
     if as_json:
         typer.echo(orjson.dumps(rows, default=str, option=orjson.OPT_INDENT_2).decode())
         return
-    table = RichTable(title=title, title_justify="left")
-    for name in rows[0] if rows else ["(no rows)"]:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(_shown(value) for value in row.values()))
-    Console().print(table)
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:,.3f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    print_table(list(rows[0]) if rows else ["(no rows)"], [list(row.values()) for row in rows], title)
 
 
 def pipelines(json: JsonOption = False) -> None:
@@ -91,7 +87,7 @@ def status(
     from tidemark.status import pipeline_status
 
     if not json and (record := platform_record()) is not None:
-        Console().print(parts_table(record.parts(), get_settings()))
+        plain_console().print(parts_table(record.parts(), get_settings()))
 
     chosen = [get_pipeline(pipeline)] if pipeline else list(load_pipelines().values())
     rows = [table.model_dump() for one in chosen for table in pipeline_status(one, get_settings())]
@@ -100,7 +96,24 @@ def status(
             f"no tables in {get_settings().lake_uri} yet: `tidemark stream PIPELINE` makes them; a demo's are in "
             f"{get_settings().home}/demo/lake (set TIDEMARK_LAKE_URI)"
         )
-    print_rows(rows, as_json=json)
+    if json:
+        print_rows(rows, as_json=True)
+    else:
+        _print_status(rows)
+
+
+def _print_status(rows: list[dict[str, Any]]) -> None:
+    """A table a pipeline, which 80 columns hold."""
+    columns = ("table", "position", "lag", "rows", "files", "size", "committed")
+    for name, tables in groupby(rows, key=itemgetter("pipeline")):
+        shown, sealed = [], None
+        for one in tables:
+            sealed = one["sealed_segment"] if sealed is None else sealed
+            ago = "" if one["committed"] is None else f"{lasted(datetime.now(UTC) - one['committed'])} ago"
+            figures = (one["position"], one["lag_batches"], one["rows"], one["files"], decimal(one["size_bytes"]))
+            shown.append((one["table"], *figures, ago))
+        sealing = "no segment is sealed" if sealed is None else f"sealed through segment {sealed:,}"
+        print_table(columns, shown, f"{name}: {sealing}", lines=False)
 
 
 def sql(query: Annotated[str, typer.Argument(help="A SELECT of DuckDB's dialect.")], json: JsonOption = False) -> None:
@@ -137,9 +150,10 @@ def produce(
     file: Annotated[Path | None, typer.Option(help="A file of JSON lines instead of the sample.", exists=True)] = None,
 ) -> None:
     """Put events into the pipeline's stream, which is created if it does not exist."""
-    from rich.progress import Progress
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
-    from tidemark.producers.producer import ensure_stream, kinesis_client, sample_events
+    from tidemark.cli.platform import end_on_signals
+    from tidemark.producers.producer import Produced, ensure_stream, kinesis_client, sample_events
     from tidemark.producers.producer import produce as put
 
     definition = get_pipeline(pipeline)
@@ -150,11 +164,29 @@ def produce(
     else:
         events = sample_events(definition)(limit)
     chosen: Any = events if limit is None else (e for e, _ in zip(events, range(limit), strict=False))
-    with Progress(console=Console(stderr=True)) as progress:
+    end_on_signals()
+    done, console = Produced(), plain_console(stderr=True)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"producing {definition.name}", total=limit)
-        done = put(
-            client, definition, chosen, records_per_second=rate,
-            on_progress=lambda p: progress.update(task, completed=p.records),
-        )  # fmt: skip
+        said = time.monotonic()
+
+        def show(produced: Produced) -> None:
+            nonlocal said
+            progress.update(task, completed=produced.records)
+            if progress.disable and time.monotonic() - said >= _TELL_SECONDS:
+                said = time.monotonic()
+                console.print(f"{definition.name}: {produced.records:,} records put", highlight=False)
+
+        try:
+            put(client, definition, chosen, records_per_second=rate, on_progress=show, produced=done)
+        except KeyboardInterrupt:
+            console.print("interrupted; what was put until then:", highlight=False)
+            raise
+        finally:
+            _tell_produced(done)
+
+
+def _tell_produced(done: "Produced") -> None:
     repeated = f", {done.repeated:,} calls repeated: the stream may hold their records twice" if done.repeated else ""
     typer.echo(f"{done.records:,} records, {done.bytes:,} bytes, {done.retried:,} put again{repeated}")

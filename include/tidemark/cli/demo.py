@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from tidemark.cli.platform import end_on_signals
 from tidemark.errors import DisagreementError
 from tidemark.settings import get_settings
+from tidemark.terminal import plain_console
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +43,7 @@ def demo(
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "demo")
     end_on_signals()
     narrow = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    console = Console(record=picture is not None, width=110 if picture or narrow else None)
+    console = plain_console(record=picture is not None, width=110 if picture or narrow else None)
     kind = StackDemo if stack else Demo
     with kind(DemoOptions(records, rate, kinesis_port, airflow_port, keep), get_settings(), console) as run:
         agrees = run.run()

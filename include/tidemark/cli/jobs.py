@@ -6,12 +6,12 @@ import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from tidemark.embedded.parts import MAX_ENDS, Backoff
 from tidemark.errors import TRY_AGAIN, JobError, TidemarkError
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
+from tidemark.terminal import plain_console, printable
 
 PipelineArgument = Annotated[str, typer.Argument(help="Name of the pipeline.")]
 FromOption = Annotated[str, typer.Option("--from", help="First event date, such as 2013-01-01.")]
@@ -38,7 +38,7 @@ def submit(job: str, arguments: list[str]) -> None:
 
     settings = get_settings()
     java_executable()
-    ensure_jars(settings, Console(stderr=True).print)
+    ensure_jars(settings, plain_console(stderr=True).print)
     get_pipeline(arguments[1])
     done = subprocess.run(submit_command(job, arguments, settings), env=submit_environment(settings), check=False)
     if done.returncode < 0:
@@ -60,11 +60,11 @@ def jars(
     from tidemark.class_archive import ensure_class_archive
     from tidemark.jars import ensure_jars
 
-    console, settings = Console(stderr=True), get_settings()
-    found = ensure_jars(settings, console.print)
-    console.print(f"{len(found)} Delta jars in {settings.jars_dir}")
-    if archive and (made := ensure_class_archive(settings, console.print)):
-        console.print(f"{made.stat().st_size / 2**20:,.0f} MB of classes in {made}")
+    settings, say = get_settings(), plain_console(stderr=True).print
+    found = ensure_jars(settings, say)
+    say(f"{len(found)} Delta jars in {settings.jars_dir}")
+    if archive and (made := ensure_class_archive(settings, say)):
+        say(f"{made.stat().st_size / 2**20:,.0f} MB of classes in {made}")
 
 
 def stream(
@@ -73,7 +73,7 @@ def stream(
 ) -> None:
     """Run the ingest and the refine stream of a pipeline; a driver that ends for a temporary cause is started again."""
     arguments = ["--pipeline", pipeline, *(["--available-now"] if available_now else [])]
-    backoff, console = Backoff(), Console(stderr=True)
+    backoff, say = Backoff(), plain_console(stderr=True).print
     while True:
         try:
             return submit("stream", arguments)
@@ -81,7 +81,7 @@ def stream(
             pause = backoff.pause(time.monotonic())
             if pause is None:
                 raise JobError(f"{error}. It has ended {MAX_ENDS + 1} times within ten minutes") from error
-            console.print(f"{error}. The streams are started again in {pause:g} s; ^C ends them", highlight=False)
+            say(f"{printable(str(error))}. The streams are started again in {pause:g} s; ^C ends them", highlight=False)
             time.sleep(pause)
 
 
@@ -104,7 +104,7 @@ def stop(
         retry(retry=retry_if_result(bool), stop=stop_after_delay(wait_seconds), wait=wait_fixed(0.2))(asked.exists)()
     except RetryError as error:
         raise JobError(f"the streams of {name} have not stopped within {wait_seconds:g} s: see their log") from error
-    Console(stderr=True).print(f"the streams of {name} have stopped")
+    plain_console(stderr=True).print(f"the streams of {name} have stopped")
 
 
 def reprocess(

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table as RichTable
 
 from tidemark.settings import get_settings
+from tidemark.terminal import plain_console
 
 
 def register(app: typer.Typer) -> None:
@@ -27,8 +27,8 @@ def package(
     from tidemark.bundle import make_bundle
     from tidemark.jars import ensure_jars
 
-    settings, console = get_settings(), Console()
-    jars = ensure_jars(settings, Console(stderr=True).print, spark)
+    settings, console = get_settings(), plain_console()
+    jars = ensure_jars(settings, plain_console(stderr=True).print, spark)
     made = make_bundle(output or settings.home / "bundle", jars, spark, settings, environment)
     table = RichTable(
         "file", "bytes", "SHA-256", title=f"bundle for Spark {spark}: {made.folder}", title_justify="left"

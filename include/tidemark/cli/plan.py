@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
 
 from tidemark.cli.data import JsonOption, print_rows
 from tidemark.cli.jobs import PipelineArgument
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
+from tidemark.terminal import plain_console
 
 _LISTED = 20
 
@@ -60,7 +60,7 @@ def plan(
 
 
 def _show(name: str, asked: Any, rows: list[dict[str, Any]]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = plain_console(highlight=False, soft_wrap=True)
     if asked.generation is None:
         console.print(f"the streams of {name} have not run yet: there is nothing to compare with, and nothing to do")
         return
@@ -80,10 +80,10 @@ def _show(name: str, asked: Any, rows: list[dict[str, Any]]) -> None:
     more = f" and {len(asked.due) - _LISTED} ranges before" if len(asked.due) > _LISTED else ""
     console.print(f"{'then ' if rows else ''}a reprocess is due of {shown}{more}:")
     if asked.moves:
-        console.print(f"  tidemark reprocess {name} --all    (events may get other dates)", markup=False)
+        console.print(f"  tidemark reprocess {name} --all    (events may get other dates)")
         return
     for days in asked.due[-_LISTED:]:
-        console.print(f"  tidemark reprocess {name} --from {days.start} --to {days.end}", markup=False)
+        console.print(f"  tidemark reprocess {name} --from {days.start} --to {days.end}")
 
 
 def _versions(history: Any) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ import os
 import shlex
 import signal
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import psutil
@@ -17,6 +17,7 @@ from rich.text import Text
 from tidemark.errors import JobError, TidemarkError
 from tidemark.registry import get_pipeline, load_pipelines
 from tidemark.settings import Settings, get_settings
+from tidemark.terminal import lasted, plain_console, printable
 
 if TYPE_CHECKING:
     from tidemark.embedded.record import PartRecord, Record
@@ -73,7 +74,7 @@ def up(
         os.environ.setdefault("AWS_ACCESS_KEY_ID", "any")
         os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "any")
     end_on_signals()
-    console = Console()
+    console = plain_console()
     events: list[str] = []
     with Platform(embedded_settings(base, base.home.absolute(), options), options, events.append) as platform:
         for line in platform.claim(f"the platform in {base.home}"):
@@ -88,7 +89,7 @@ def _show_until_the_end(platform: Any, console: Console, events: list[str]) -> N
 
     def picture() -> RenderableType:
         platform.write_record()
-        notes = [Text(line, style="dim") for line in events[-5:]]
+        notes = [Text(printable(line), style="dim") for line in events[-5:]]
         return Group(parts_table(platform.record.parts(), platform.settings), *addresses(platform.record), *notes)
 
     if console.is_terminal:
@@ -106,7 +107,7 @@ def _show_until_the_end(platform: Any, console: Console, events: list[str]) -> N
                 said[part.part.name] = part.state
                 console.print(f"{datetime.now(UTC):%H:%M:%S} {part.part.name}: {part.state}", highlight=False)
         for line in events[told:]:
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(printable(line), highlight=False, soft_wrap=True)
         if told == 0 and platform.is_ready():
             platform.write_record()
             console.print(*addresses(platform.record), sep="\n")
@@ -123,7 +124,11 @@ def parts_table(parts: "list[PartRecord]", settings: Settings) -> RenderableType
     for part in parts:
         state = Text(part.state, style=_COLOURS.get(part.state, ""))
         table.add_row(
-            part.name, state, _lasted(time.time() - part.since), str(part.restarts or ""), _says(part, settings)
+            part.name,
+            state,
+            lasted(timedelta(seconds=time.time() - part.since)),
+            str(part.restarts or ""),
+            printable(_says(part, settings)),
         )
     return table
 
@@ -140,13 +145,6 @@ def addresses(record: "Record") -> list[Text]:
     return [Text(f"{name + ':':14}{value}") for name, value in lines if value]
 
 
-def _lasted(seconds: float) -> str:
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"
-
-
 def _says(part: "PartRecord", settings: Settings) -> str:
     """Why it ended, as long as it is not back; of streams, what they did last."""
     from tidemark.health import running_streams
@@ -160,11 +158,7 @@ def _says(part: "PartRecord", settings: Settings) -> str:
     for stream, facts in running_streams(pipeline, settings).items():
         batch = f"batch {facts['batch']:,}" if "batch" in facts else "no batch yet"
         beat = facts.get("heartbeat")
-        age = (
-            ""
-            if beat is None
-            else f", {_lasted((datetime.now(UTC) - datetime.fromisoformat(beat)).total_seconds())} ago"
-        )
+        age = "" if beat is None else f", {lasted(datetime.now(UTC) - datetime.fromisoformat(beat))} ago"
         said.append(f"{stream}: {batch}{age}")
     return "; ".join(said)
 
@@ -181,7 +175,7 @@ def down() -> None:
     """End the platform that runs in TIDEMARK_HOME, and what an earlier one may have left there."""
     from tidemark.embedded.record import Record
 
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     record = Record(get_settings().home)
     holder = record.holder()
     if holder is None:
@@ -193,14 +187,21 @@ def down() -> None:
         record.close()
         return
     main = psutil.Process(int(holder["pid"]))
-    main.terminate()
-    said: list[str] = []
-    deadline = time.monotonic() + DOWN_SECONDS
-    while main.is_running() and record.holder() is not None:
+    said: list[str] | None = None
+
+    def tell() -> None:
+        nonlocal said
         living = [part.name for part in record.parts() if part.session is not None and psutil.pid_exists(part.session)]
         if living != said:
             said = living
             console.print(f"waiting for {', '.join(living) or 'the platform'} to end", highlight=False)
+
+    # First, as it may have ended before there is time to look again.
+    tell()
+    main.terminate()
+    deadline = time.monotonic() + DOWN_SECONDS
+    while main.is_running() and record.holder() is not None:
+        tell()
         if time.monotonic() > deadline:
             with contextlib.suppress(psutil.Error):
                 main.kill()  # its guardian ends the rest

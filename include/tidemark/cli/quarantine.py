@@ -3,13 +3,13 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table as RichTable
 
 from tidemark.cli.data import JsonOption, print_rows
 from tidemark.cli.jobs import PipelineArgument, submit
 from tidemark.registry import get_pipeline
 from tidemark.settings import get_settings
+from tidemark.terminal import plain_console, printable
 
 commands = typer.Typer(no_args_is_help=True, help="List, explain and replay the records that are no valid events.")
 
@@ -43,10 +43,10 @@ def explain(
     if json or not rows:
         print_rows(rows, as_json=json)
         return
-    console = Console()
+    console = plain_console()
     for row in rows:
         where = f"ingest_batch {row['ingest_batch']}, {row['shard_id']}, sequence number {row['sequence_number']}"
-        console.print(where, row["record"], sep="\n", markup=False, highlight=False, soft_wrap=True)
+        console.print(where, printable(row["record"]), sep="\n", highlight=False, soft_wrap=True)
         table = RichTable()
         for name in ("reason", "what is asked", "values"):
             table.add_column(name, overflow="fold")
@@ -54,7 +54,7 @@ def explain(
             values = ", ".join(
                 f"{name} = {'null' if value is None else value}" for name, value in one["values"].items()
             )
-            table.add_row(one["reason"], one["asks"], values)
+            table.add_row(one["reason"], one["asks"], printable(values))
         console.print(table, "")
 
 

@@ -18,13 +18,15 @@ from tidemark.definition.window import Duration, SessionWindow, Window
 from tidemark.documents import RecordFormat
 from tidemark.errors import DefinitionError
 
-_IDENTIFIER = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
-_LANDING = re.compile(r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/([^/*?\[\]]+/)+$")
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_LANDING_BYTES = 800
+"""Of the folder, so that S3's limit of 1,024 leaves room for where a file is set aside, and for its name."""
+_LANDING = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/([^/*?#\[\]\x00-\x1f\x7f]+/)+")
 _ONE_DAY = timedelta(days=1)
 _FARTHEST_FUTURE = timedelta(days=36_525)
 _EARLIEST_OF_ALL = date(1000, 1, 1)
 _MOST_CLUSTERED = 4
-_STREAM_NAME = re.compile(r"^[a-zA-Z0-9_.-]{1,128}$")
+_STREAM_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 _CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 RESERVED_TABLES = frozenset({"bronze", "silver", "quarantine", "refine_log", "generations", "validations"})
@@ -165,11 +167,11 @@ class Pipeline:
 
     def _problems(self) -> list[str]:
         problems = []
-        if not _IDENTIFIER.match(self.name):
+        if not _IDENTIFIER.fullmatch(self.name):
             problems.append("a name is lower-case letters, digits and underscores, starting with a letter")
         if self.name in RESERVED_SCHEMAS:
             problems.append("is the name of a schema that DuckDB has itself; choose another")
-        if not _STREAM_NAME.match(self.source.name):
+        if not _STREAM_NAME.fullmatch(self.source.name):
             problems.append(f"{self.source.name!r} is no name of a Kinesis stream (letters, digits, '_', '.', '-')")
         try:
             schema = parse_ddl(self.schema, self.event_time)
@@ -183,7 +185,7 @@ class Pipeline:
         problems += [
             f"column {name!r}: a name is lower-case letters, digits and underscores"
             for name in schema.names
-            if not _IDENTIFIER.match(name)
+            if not _IDENTIFIER.fullmatch(name)
         ]
         problems += _unknown("event_time", [self.event_time], schema)
         if self.event_time in schema and schema[self.event_time].sql != "TIMESTAMP":
@@ -196,10 +198,12 @@ class Pipeline:
         problems += _zone_problems(self.timezone)
         if len(self.streams_schedule.split()) != 5:
             problems.append(f"streams_schedule {self.streams_schedule!r} is no cron expression of five fields")
-        if self.landing is not None and not _LANDING.match(self.landing):
+        if self.landing is not None and not _LANDING.fullmatch(self.landing):
             problems.append(
                 f"landing {self.landing!r} is no folder in S3: write s3://BUCKET/FOLDER/, without wildcards"
             )
+        elif self.landing is not None and len(self.landing.partition("//")[2].encode()) > _LANDING_BYTES:
+            problems.append(f"landing {self.landing!r} is longer than {_LANDING_BYTES} bytes: choose a shorter folder")
         names = [rollup.name for rollup in self.rollups]
         problems += [f"two rollups are called {name!r}" for name in _twice(names)]
         for rollup in self.rollups:
@@ -265,7 +269,7 @@ def _state_problems(rollup: Rollup, schema: EventSchema) -> list[str]:
 def _rollup_problems(rollup: Rollup, schema: EventSchema) -> list[str]:
     where = f"rollup {rollup.name!r}"
     problems = []
-    if not _IDENTIFIER.match(rollup.name):
+    if not _IDENTIFIER.fullmatch(rollup.name):
         problems.append(f"{where}: a name is lower-case letters, digits and underscores")
     if rollup.name in RESERVED_TABLES or rollup.name.startswith(("batch_", "speed_")):
         problems.append(f"{where}: is named as a table of Tidemark's own; choose another name for it")
@@ -275,7 +279,7 @@ def _rollup_problems(rollup: Rollup, schema: EventSchema) -> list[str]:
     if not rollup.measures:
         problems.append(f"{where}: has no measure; give it one, such as Count()")
     for name, measure in rollup.measures.items():
-        if not _IDENTIFIER.match(name) or "__" in name:
+        if not _IDENTIFIER.fullmatch(name) or "__" in name:
             problems.append(f"{where}: measure {name!r}: a name is lower-case letters, digits and single underscores")
         if name in RESERVED_FOR_MEASURES or name in rollup.by:
             problems.append(f"{where}: measure {name!r} has the name of another column")

@@ -144,6 +144,4 @@ class Screen:
             self._say(text)
 
     def _say(self, text: str) -> None:
-        self._console.print(
-            f"{time.monotonic() - self._began:5.0f} s  {text}", highlight=False, markup=False, soft_wrap=True
-        )
+        self._console.print(f"{time.monotonic() - self._began:5.0f} s  {text}", highlight=False, soft_wrap=True)

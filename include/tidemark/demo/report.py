@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from tidemark.definition import Pipeline
 from tidemark.delta import open_table
@@ -138,8 +139,8 @@ def print_report(console: Console, found: Account, proven: list[Proof], timings:
     return found.balances and bool(proven) and all(proof.holds for proof in proven)
 
 
-def _verdict(holds: bool) -> str:
-    return "[green]yes[/]" if holds else "[bold red]NO[/]"
+def _verdict(holds: bool) -> Text:
+    return Text("yes", "green") if holds else Text("NO", "bold red")
 
 
 def _read(table: Table, columns: list[str], settings: Settings) -> pa.Table:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from tidemark.errors import REFUSED
 from tidemark.processes import Child, cpu_seconds, end_sessions
+from tidemark.waiting import busyness
 
 State = Literal["waiting", "starting", "ready", "restarting", "done", "given up", "stopped"]
 MAX_ENDS = 6
@@ -17,7 +18,9 @@ MAX_ENDS = 6
 WINDOW_SECONDS = 600.0
 LONGEST_PAUSE = 30.0
 HUNG_SECONDS = 60.0
-"""How long a part may show no sign of life, and use no processor time either, before it is killed and started again."""
+"""How long a part may show no sign of life, and use no processor time either, before it is killed and started again.
+
+On a busy machine it is ``busyness`` times as long."""
 WORKING_CPU_SECONDS = 0.5
 """Processor time within ``HUNG_SECONDS`` that tells a slow process from one that hangs."""
 
@@ -145,7 +148,7 @@ class Running:
                     self._enter("ready")
                 return
         assert child is not None
-        if time.monotonic() - self._alive_at < HUNG_SECONDS:
+        if time.monotonic() - self._alive_at < HUNG_SECONDS * busyness():
             return
         used = cpu_seconds([child.process.pid])
         if used - self._alive_cpu >= WORKING_CPU_SECONDS:

@@ -5,6 +5,7 @@ parts and their sessions; it stays after a kill -9, so that what was left can be
 """
 
 import json
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,6 +42,7 @@ class Record:
         self._lock_file = home / "platform.lock"
         self._file = home / "platform.json"
         self._lock: FileLock | None = None
+        self._writing = threading.Lock()
 
     def take(self, what: str) -> None:
         """Hold the folder for this process.
@@ -82,9 +84,11 @@ class Record:
             for one in parts
         ]  # fmt: skip
         scratch = self._file.with_suffix(".new")
-        scratch.touch(mode=0o600)
-        scratch.write_text(json.dumps({"written": time.time(), "parts": rows, **facts}))
-        scratch.replace(self._file)
+        # One at a time: the thread that watches and the one that shows the platform write to one scratch file.
+        with self._writing:
+            scratch.touch(mode=0o600)
+            scratch.write_text(json.dumps({"written": time.time(), "parts": rows, **facts}))
+            scratch.replace(self._file)
 
     def facts(self) -> dict[str, Any]:
         """What was written down last; empty if nothing was."""

@@ -136,6 +136,21 @@ class History(NamedTuple):
         logs = [(self._log(n), self.noted[max(n, anew)].definition) for n in range(len(self.noted))]
         return [log for log, definition in logs if log.low <= log.high and dating(definition) != now]
 
+    def numbered_otherwise(self, refine_log: DeltaTable) -> list[Interval]:
+        """The ingest_batches whose events may have other numbers within their records than this definition gives them.
+
+        Lines and elements of an array are counted each in their own way; what is one event has no number. A reprocess
+        of some dates keeps the numbers that it finds, and one of everything gives all of them anew (``DATED_APP``).
+        """
+        anew = position(refine_log, DATED_APP)
+        found = []
+        for n in range(len(self.noted)):
+            forms = [one.definition.get("records", "object") for one in self.noted[max(n, anew) :]]
+            numbers = next((form for form in forms if form != "object"), forms[-1])
+            if forms[-1] not in ("object", numbers):
+                found.append(self._log(n))
+        return [log for log in found if log.low <= log.high]
+
     def added(self, rollup: Rollup) -> list[Added]:
         """What a rollup has gained since its tables hold rows; all that it came back with, it had from the start."""
         begun = self.begun(rollup.name) or 0

@@ -28,6 +28,7 @@ class Category(StrEnum):
     """What a change asks for."""
 
     NOTHING = "nothing to do"
+    NEW_EVENTS = "new events only"
     REPROCESS = "reprocess"
     REFUSED = "refused"
 
@@ -135,13 +136,13 @@ def _consequence(
         case "rollup", "back":
             return Category.NOTHING, "its tables are emptied and rolled up anew from all of silver as the streams start"
         case "rollup", "gone":
-            return Category.NOTHING, "its tables stay as they are, and get no more events"
+            return Category.NEW_EVENTS, "its tables stay as they are, and get no more events"
         case "measure", "gone":
-            return Category.NOTHING, "its columns stay, without a value from now on"
+            return Category.NEW_EVENTS, "its columns stay, without a value from now on"
         case "measure", _:
             return Category.REPROCESS, "no value in windows of events from before, until their dates are reprocessed"
         case "column", "gone":
-            return Category.NOTHING, "its column stays with what it held, without a value from now on"
+            return Category.NEW_EVENTS, "its column stays with what it held, without a value from now on"
         case "column", _:
             if thing.name in types:
                 return Category.REFUSED, "silver holds it as {}, and here it is {}: give it a new name".format(

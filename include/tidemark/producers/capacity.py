@@ -55,22 +55,24 @@ def advance(client: "KinesisClient", stream: KinesisStream, wanted: Wanted) -> C
     found = capacity(client, stream.name)
     if found is None:
         mode: Mode = wanted.mode or "PROVISIONED"
-        _refuse_shards_on_demand(stream.name, mode, wanted)
+    elif found.status == "DELETING":  # it is made anew once it has gone
+        return None
+    else:
+        mode = wanted.mode or found.mode
+    _refuse_shards_on_demand(stream.name, mode, wanted)
+    if found is not None and found.status != "ACTIVE":
+        return None
+    try:
+        if found is not None:
+            return None if _step(client, stream.name, found, wanted) else found
         if mode == "PROVISIONED":
             client.create_stream(StreamName=stream.name, ShardCount=wanted.shards or stream.shards)
         else:
             client.create_stream(StreamName=stream.name, StreamModeDetails={"StreamMode": mode})
         return None
-    _refuse_shards_on_demand(stream.name, wanted.mode or found.mode, wanted)
-    if found.status == "DELETING":
-        raise PreconditionError(f"stream {stream.name!r} is being deleted: try again once it has gone")
-    if found.status != "ACTIVE":
-        return None
-    try:
-        return None if _step(client, stream.name, found, wanted) else found
     except ClientError as error:
         code = error.response["Error"]["Code"]
-        if code == "ResourceInUseException":  # somebody else changes it at this moment
+        if code == "ResourceInUseException":  # somebody else makes, changes or deletes it at this moment
             return None
         if code == "LimitExceededException":
             raise PreconditionError(

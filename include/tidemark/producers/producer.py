@@ -14,6 +14,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 
 from tidemark.definition import Pipeline
 from tidemark.errors import DefinitionError, PreconditionError
+from tidemark.producers.capacity import capacity
 from tidemark.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 MAX_RECORDS_PER_PUT = 500
 MAX_BYTES_PER_PUT = 5 * 2**20
 """Limits of the PutRecords call (AWS API reference); bytes with the partition keys."""
+
+_STREAM_SECONDS = 60
+_STREAM_POLL_SECONDS = 0.2
 
 Event = dict[str, Any] | bytes
 
@@ -55,19 +59,24 @@ def kinesis_client(settings: Settings) -> "KinesisClient":
 
 
 def ensure_stream(client: "KinesisClient", pipeline: Pipeline) -> bool:
-    """Create the pipeline's stream if it does not exist and wait until it is active; True if it was created.
+    """Create the pipeline's stream if it does not exist and wait until it takes records; True if it was created.
+
+    One that is being deleted is waited for, and then created.
 
     Raises:
-        PreconditionError: Kinesis cannot be reached or refuses the credentials.
+        PreconditionError: Kinesis cannot be reached or refuses the credentials, or it takes longer than a minute.
     """
-    name = pipeline.source.name
+    name, created, deadline = pipeline.source.name, False, time.monotonic() + _STREAM_SECONDS
     try:
-        try:
-            client.describe_stream_summary(StreamName=name)
-            created = False
-        except client.exceptions.ResourceNotFoundException:
-            created = _create(client, pipeline)
-        client.get_waiter("stream_exists").wait(StreamName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+        while (found := capacity(client, name)) is None or found.status not in ("ACTIVE", "UPDATING"):
+            if found is None:
+                created = _create(client, pipeline) or created
+            if time.monotonic() >= deadline:
+                status = found.status if found else "missing"
+                raise PreconditionError(
+                    f"stream {name!r} is {status} for {_STREAM_SECONDS} s: try again a little later"
+                )
+            time.sleep(_STREAM_POLL_SECONDS)
     except (BotoCoreError, ClientError) as error:
         raise PreconditionError(
             f"stream {name!r} cannot be opened: {error}; check TIDEMARK_KINESIS_ENDPOINT_URL, TIDEMARK_AWS_REGION and "
@@ -79,7 +88,7 @@ def ensure_stream(client: "KinesisClient", pipeline: Pipeline) -> bool:
 def _create(client: "KinesisClient", pipeline: Pipeline) -> bool:
     try:
         client.create_stream(StreamName=pipeline.source.name, ShardCount=pipeline.source.shards)
-    except client.exceptions.ResourceInUseException:  # somebody else has just created it
+    except client.exceptions.ResourceInUseException:  # somebody else has just created it, or still deletes it
         return False
     return True
 
@@ -120,7 +129,10 @@ def partition_key(event: Event, pipeline: Pipeline) -> str:
     """The event's key columns, so that copies of one event land on one shard, in order."""
     if isinstance(event, bytes):
         return "broken"
-    return "/".join(str(event.get(column)) for column in pipeline.key)[:256] or "empty"
+    try:
+        return "/".join(str(event.get(column)) for column in pipeline.key)[:256] or "empty"
+    except RecursionError:  # arrays within arrays, a thousand deep, where the key should be
+        return "broken"
 
 
 def produce(

@@ -107,7 +107,7 @@ def parse_suite(path: Path | ZipPath, pipeline: Pipeline) -> Suite:
         parsed = _SuiteFile.model_validate(content)
     except FileNotFoundError as error:
         raise ExpectationError(
-            f"{path}: no such suite; write one, or mend suite= of pipeline {pipeline.name!r}"
+            f"{path}: no such suite; write one, or fix suite= of pipeline {pipeline.name!r}"
         ) from error
     except (orjson.JSONDecodeError, ValidationError) as error:
         raise ExpectationError(f"{path} is no Great Expectations suite: {error}") from error

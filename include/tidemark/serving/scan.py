@@ -43,7 +43,7 @@ def relation(
     What it may need beside them is registered with the connection, under a name derived from ``name``.
     """
     schema = pa.schema(table.schema().to_arrow())
-    source = f"_{name.replace('.', '__')}_source"
+    source = f"_{name}_source"
     # URIs are percent-encoded, names of files on disk are not.
     root = unquote(table.table_uri.rstrip("/").removeprefix("file://"))
     if files is None and _is_by_date(table):
@@ -53,16 +53,16 @@ def relation(
     paths = [f"{root}/{unquote(path)}" for path in names]
     if not paths:
         connection.register(source, schema.empty_table())
-        return f"SELECT * FROM {source}"
+        return f'SELECT * FROM "{source}"'
     if "://" in root or _GLOB & set(root):
         connection.register(source, _dataset(table, files))
-        return f"SELECT * FROM {source}"
+        return f'SELECT * FROM "{source}"'
     evolved = EVOLVED in table.metadata().configuration
     text = _parquet(table, schema, paths, by_name=evolved)
     if evolved:
         # Files from before a column was added lack it.
         connection.register(source, schema.empty_table())
-        text = f"SELECT {_columns(schema)} FROM ({text} UNION ALL BY NAME SELECT * FROM {source})"
+        text = f'SELECT {_columns(schema)} FROM ({text} UNION ALL BY NAME SELECT * FROM "{source}")'
     return text
 
 
@@ -73,10 +73,6 @@ def _parquet(table: DeltaTable, schema: pa.Schema, paths: Collection[str], *, by
     options = f", hive_partitioning = true, hive_types = {{{types}}}" if partitions else ", hive_partitioning = false"
     options += ", union_by_name = true" if by_name else ""
     return f"SELECT {'*' if by_name else _columns(schema)} FROM read_parquet([{names}]{options})"
-
-
-def _has_impossible_dates(table: DeltaTable) -> bool:
-    return _is_by_date(table) and bool(files_of(table)["partition.event_date"].null_count)
 
 
 def _dataset(table: DeltaTable, files: Collection[str] | None) -> ds.Dataset:

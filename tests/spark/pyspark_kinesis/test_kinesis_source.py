@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -185,6 +186,40 @@ def test_available_now_on_an_empty_stream_ends(reading: MakeReading, sink: Any) 
     assert not sink.rows
 
 
+def test_available_now_whose_batches_nobody_reads_ends_with_what_to_do(stream: Any, reading: MakeReading) -> None:
+    stream.put(20)
+    query = reading().start(lambda frame, batch: None, availableNow=True)
+    with pytest.raises(PySparkException, match="have foreachBatch read its DataFrame"):
+        query.awaitTermination()
+
+
+def test_a_batch_that_is_left_out_comes_with_the_next(stream: Any, reading: MakeReading, sink: Any) -> None:
+    stream.put(20)
+    query = reading().start(lambda frame, batch: sink(frame, batch) if batch else None, availableNow=True)
+    assert query.awaitTermination(60)
+    sink.assert_each_once_in_order(stream)
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_ledger_that_is_lost_ends_the_query_before_a_row(
+    stream: Any, reading: MakeReading, sink: Any, tmp_path: Path, committed: bool
+) -> None:
+    stream.put(20)
+    query_of = reading(maxRecordsPerTrigger=10)
+    assert query_of.start(sink, availableNow=True).awaitTermination(60)
+    shutil.rmtree(tmp_path / "ledger")
+    if not committed:
+        last = max(sink.batches)
+        for name in (str(last), f".{last}.crc"):
+            (tmp_path / "checkpoint" / "commits" / name).unlink(missing_ok=True)
+    stream.put(20)
+    handed_on: list[int] = []
+    query = query_of.start(lambda frame, batch: handed_on.append(frame.count()), availableNow=True)
+    with pytest.raises(PySparkException, match=r"LedgerError.*ledgerLocation is lost"):
+        query.awaitTermination()
+    assert not handed_on
+
+
 def test_an_aggregate_of_the_producer_library_is_split(stream: Any, reading: MakeReading, sink: Any) -> None:
     # Two user records, "a" and "bc", under the keys "k" and "l", as the KPL writes them.
     aggregate = base64.b64decode("84mawgoBawoBbBoFCAAaAWEaBggBGgJiY4s77PMr9syDeRVzrq7qYnU=")
@@ -245,4 +280,4 @@ def test_what_cannot_be_read_ends_the_query_with_the_remedy(
 ) -> None:
     query = reading(**wrong).start(sink)
     with pytest.raises(PySparkException, match=f"(?s){message}"):
-        query.awaitTermination(60)
+        query.awaitTermination(300)  # an endpoint that refuses connections is waited for for a minute

@@ -1,11 +1,14 @@
 """A wait follows what moves, and never waits for something that has ended."""
 
 import itertools
+import os
+import time
 
 import pytest
 
+from tidemark import waiting
 from tidemark.errors import JobError, StalledError, UnavailableError
-from tidemark.waiting import wait_for
+from tidemark.waiting import MOST_BUSY, busyness, wait_for
 
 
 class Lives:
@@ -65,3 +68,17 @@ def test_an_answer_that_cannot_be_had_is_no_answer_yet() -> None:
             lambda: (_ for _ in ()).throw(UnavailableError("Airflow answers 500")), "it", depends_on=[],
             quiet_seconds=0.02, every_seconds=0.005,
         )  # fmt: skip
+
+
+def test_on_a_busy_machine_more_time_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    for load, times in ((0.1, 1), (2, 1), (10, 5), (400, MOST_BUSY)):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0, 0))
+        assert busyness() == times
+    monkeypatch.setattr(waiting, "QUIET_SECONDS", 0.02)
+    began = time.monotonic()
+    with pytest.raises(StalledError):
+        wait_for(lambda: None, "it", depends_on=[], every_seconds=0.005)
+    assert time.monotonic() - began >= 0.02 * MOST_BUSY
+    with pytest.raises(StalledError, match="waited 0 s"):
+        wait_for(lambda: None, "what somebody gave a limit", depends_on=[], quiet_seconds=0.02, every_seconds=0.005)

@@ -36,10 +36,14 @@ def call(kinesis: Kinesis, operation: str, **request: Any) -> dict[str, Any]:
     return parsed
 
 
-def code_of(kinesis: Kinesis, operation: str, **request: Any) -> str:
+def error_in(kinesis: Kinesis, operation: str, **request: Any) -> KinesisError:
     with pytest.raises(KinesisError) as caught:
         call(kinesis, operation, **request)
-    return caught.value.code
+    return caught.value
+
+
+def code_of(kinesis: Kinesis, operation: str, **request: Any) -> str:
+    return error_in(kinesis, operation, **request).code
 
 
 def encoded(data: bytes) -> str:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from emulator_calls import client_of, data, error_of, put_all, read_all
 
 from kinesis_emulator import running_emulator, start_emulator
@@ -30,10 +30,15 @@ def test_each_iterator_type_starts_where_it_says(kinesis: Any, stream: str) -> N
     assert data(
         read_all(kinesis, stream, ShardIteratorType="AT_TIMESTAMP", Timestamp=datetime(2000, 1, 1, tzinfo=UTC))
     ) == [b"1", b"2", b"3"]
-    assert (
-        data(read_all(kinesis, stream, ShardIteratorType="AT_TIMESTAMP", Timestamp=datetime(2999, 1, 1, tzinfo=UTC)))
-        == []
-    )
+
+
+def test_an_answer_has_an_id_as_those_of_aws(kinesis: Any, stream: str) -> None:
+    answers = [kinesis.list_streams()["ResponseMetadata"] for _ in range(2)]
+    assert len({answer["RequestId"] for answer in answers}) == 2
+    assert all(answer["HTTPHeaders"]["x-amz-id-2"] for answer in answers)
+    with pytest.raises(ClientError) as caught:
+        kinesis.describe_stream(StreamName="none")
+    assert caught.value.response["ResponseMetadata"]["RequestId"]
 
 
 def test_a_limited_read_says_how_far_behind_it_is(kinesis: Any, stream: str) -> None:
@@ -86,7 +91,7 @@ def test_a_merge_has_two_parents(kinesis: Any, stream: str) -> None:
             {"StreamARN": "arn:aws:kinesis:us-east-1:000000000000:stream/x"},
             "ResourceNotFoundException",
         ),
-        ("describe_account_settings", {}, "UnknownOperationException"),
+        ("list_channels", {}, "UnknownOperationException"),
         ("create_stream", {"StreamName": "without-a-shard-count"}, "ValidationException"),
     ],
 )

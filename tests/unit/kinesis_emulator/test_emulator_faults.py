@@ -135,3 +135,58 @@ def test_a_clock_that_is_set_back_keeps_arrivals_in_order_and_what_is_active(
 @pytest.mark.parametrize("body", [{}, {"offset_seconds": "1"}, {"offset_seconds": 1e300}, {"offset_seconds": True}, []])
 def test_an_offset_that_is_no_number_of_seconds_is_refused(endpoint: str, body: Any) -> None:
     assert control(endpoint, "clock", body).status_code == 400
+
+
+def test_keys_are_exchanged_while_it_runs() -> None:
+    with running_emulator() as url:
+        old, new = (client_of(url, key) for key in ("old", "new"))
+        for client in (old, new):
+            client.list_streams()
+        control(url, "keys", {"access_keys": ["new"]})
+        new.list_streams()
+        assert error_of(old.list_streams) == "UnrecognizedClientException"
+        refused = httpx.post(f"{url}/_control/keys", json={"access_keys": "new"})
+        assert refused.json()["__type"] == "ValidationException"
+
+
+def test_a_list_leaves_out_the_shards_that_a_fault_names(kinesis: Any, stream: str, endpoint: str) -> None:
+    kinesis.update_shard_count(StreamName=stream, TargetShardCount=2, ScalingType="UNIFORM_SCALING")
+    control(endpoint, "faults", [{"operation": "ListShards", "kind": "omit", "shards": [FIRST], "calls": 1}])
+    found = [[one["ShardId"][-1] for one in kinesis.list_shards(StreamName=stream)["Shards"]] for _ in range(2)]
+    assert found == [["1", "2"], ["0", "1", "2"]]
+
+
+def test_an_answer_is_empty_though_there_are_records_and_its_iterator_gives_them(
+    kinesis: Any, stream: str, endpoint: str
+) -> None:
+    put_all(kinesis, stream, b"1")
+    control(endpoint, "faults", [{"operation": "GetRecords", "kind": "empty", "seconds": 60, "calls": 1}])
+    start = kinesis.get_shard_iterator(StreamName=stream, ShardId=FIRST, ShardIteratorType="TRIM_HORIZON")
+    empty = kinesis.get_records(ShardIterator=start["ShardIterator"])
+    assert (empty["Records"], empty["MillisBehindLatest"]) == ([], 60_000)
+    assert data(kinesis.get_records(ShardIterator=empty["NextShardIterator"])) == [b"1"]
+
+
+def test_a_closed_shard_gives_iterators_behind_its_last_record_for_ever(
+    kinesis: Any, stream: str, endpoint: str
+) -> None:
+    put_all(kinesis, stream, b"1")
+    kinesis.update_shard_count(StreamName=stream, TargetShardCount=2, ScalingType="UNIFORM_SCALING")
+    control(endpoint, "faults", [{"operation": "GetRecords", "kind": "unending"}])
+    iterator = kinesis.get_shard_iterator(StreamName=stream, ShardId=FIRST, ShardIteratorType="TRIM_HORIZON")
+    answers = []
+    for _ in range(3):
+        answers.append(kinesis.get_records(ShardIterator=iterator["ShardIterator"]))
+        iterator = {"ShardIterator": answers[-1]["NextShardIterator"]}
+    assert [data(answer) for answer in answers] == [[b"1"], [], []]
+    assert all(answer["MillisBehindLatest"] == 0 and "ChildShards" not in answer for answer in answers)
+    control(endpoint, "faults", [])
+
+
+def test_odd_answers_are_of_their_operation_only(kinesis: Any, stream: str, endpoint: str) -> None:
+    for kind in ("omit", "empty", "unending"):
+        control(endpoint, "faults", [{"operation": "*", "kind": kind, "calls": 9}])
+        put_all(kinesis, stream, kind.encode())
+        assert stream in kinesis.list_streams()["StreamNames"]
+    control(endpoint, "faults", [])
+    assert data(read_all(kinesis, stream)) == [b"omit", b"empty", b"unending"]

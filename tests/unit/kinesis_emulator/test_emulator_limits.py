@@ -5,7 +5,20 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from emulator_calls import HandClock, call, client_of, code_of, encoded, iterator, kinesis_of, put
+from emulator_calls import (
+    HandClock,
+    call,
+    client_of,
+    code_of,
+    data,
+    encoded,
+    error_in,
+    iterator,
+    kinesis_of,
+    put,
+    put_all,
+    read_all,
+)
 
 from kinesis_emulator import running_emulator
 from kinesis_emulator.api import Kinesis
@@ -130,8 +143,57 @@ def test_limits_hold_on_after_the_clock_was_set(limited: Kinesis, clock: HandClo
     assert refused_after(lambda: get(limited, token)) == 5
 
 
-def test_a_put_call_has_at_most_five_mebibytes(here: Kinesis) -> None:
+def test_a_put_call_has_at_most_ten_mebibytes(here: Kinesis) -> None:
     record = {"Data": encoded(b"x" * (MIB - 1)), "PartitionKey": "k"}
-    assert call(here, "PutRecords", StreamName="s", Records=[record] * 5)["FailedRecordCount"] == 0
-    six = [*[record] * 5, {"Data": "", "PartitionKey": "k"}]
-    assert code_of(here, "PutRecords", StreamName="s", Records=six) == "InvalidArgumentException"
+    assert call(here, "PutRecords", StreamName="s", Records=[record] * 10)["FailedRecordCount"] == 0
+    more = [*[record] * 10, {"Data": "", "PartitionKey": "k"}]
+    assert code_of(here, "PutRecords", StreamName="s", Records=more) == "InvalidArgumentException"
+
+
+def test_a_record_is_as_large_as_its_stream_allows_with_its_key(here: Kinesis) -> None:
+    def told(size: int) -> str:
+        record = {"Data": encoded(b"x" * size), "PartitionKey": "k"}
+        single = str(error_in(here, "PutRecord", StreamName="s", **record))
+        several = str(error_in(here, "PutRecords", StreamName="s", Records=[{"Data": "", "PartitionKey": "k"}, record]))
+        assert several == single.replace("'data'", "'records.2.member.data'")
+        return single
+
+    constraint = "1 validation error detected: Value at 'data' failed to satisfy constraint: Member must have length"
+    put(here, b"x" * (MIB - 1))
+    assert told(MIB) == f"{constraint} less than or equal to {MIB}"
+    arn = "arn:aws:kinesis:us-east-1:000000000000:stream/s"
+    call(here, "UpdateMaxRecordSize", StreamARN=arn, MaxRecordSizeInKiB=5000)
+    put(here, b"x" * (5000 * 1024 - 1))
+    assert told(5000 * 1024) == f"{constraint} less than or equal to {5000 * 1024}"
+    call(here, "UpdateMaxRecordSize", StreamARN=arn, MaxRecordSizeInKiB=10240)
+    put(here, b"x" * (10 * MIB - 1))
+    assert told(10 * MIB) == f"{constraint} less than or equal to {10 * MIB}"
+    assert told(10 * MIB + 1) == f"{constraint} less than or equal to {10 * MIB}"
+    for kib in (1023, 10241):
+        assert code_of(here, "UpdateMaxRecordSize", StreamARN=arn, MaxRecordSizeInKiB=kib) == "ValidationException"
+
+
+def test_a_record_of_ten_mebibytes_is_put_and_read_by_boto3() -> None:
+    with running_emulator(arguments=("--create-milliseconds", "0")) as endpoint:
+        kinesis = client_of(endpoint)
+        kinesis.create_stream(StreamName="large", ShardCount=1, MaxRecordSizeInKiB=10240)
+        assert (
+            kinesis.describe_stream_summary(StreamName="large")["StreamDescriptionSummary"]["MaxRecordSizeInKiB"]
+            == 10240
+        )
+        value = bytes(range(256)) * (10 * MIB // 256)
+        put_all(kinesis, "large", value[:-1])
+        assert data(read_all(kinesis, "large")) == [value[:-1]]
+
+
+def test_a_shard_takes_a_large_record_at_once_and_the_next_once_it_has_recovered(clock: HandClock) -> None:
+    limited = kinesis_of(clock, limits=True)
+    call(limited, "CreateStream", StreamName="s", ShardCount=1, MaxRecordSizeInKiB=10240)
+    large = {"StreamName": "s", "Data": encoded(b"x" * (10 * MIB - 1)), "PartitionKey": "k"}
+    call(limited, "PutRecord", **large)
+    put(limited, b"small")
+    assert code_of(limited, "PutRecord", **large) == TOO_FAST
+    clock.now += 9
+    assert code_of(limited, "PutRecord", **large) == TOO_FAST
+    clock.now += 1
+    call(limited, "PutRecord", **large)

@@ -39,14 +39,15 @@ def test_an_uneven_split_is_evened_out_by_the_next_resize(here: Kinesis) -> None
     assert_uniform(here, 3)
 
 
-@pytest.mark.parametrize(("shards", "refused"), [(1, (0, 3)), (3, (1, 7)), (4, (1, 9))])
+@pytest.mark.parametrize(("shards", "refused"), [(1, (3,)), (3, (1, 7)), (4, (1, 9))])
 def test_a_shard_count_at_most_doubles_and_at_most_halves(
     clock: HandClock, shards: int, refused: tuple[int, ...]
 ) -> None:
     kinesis = kinesis_of(clock)
     call(kinesis, "CreateStream", StreamName="s", ShardCount=shards)
     for target in refused:
-        assert code_of(kinesis, "UpdateShardCount", StreamName="s", TargetShardCount=target) == "LimitExceededException"
+        request = {"StreamName": "s", "TargetShardCount": target, "ScalingType": "UNIFORM_SCALING"}
+        assert code_of(kinesis, "UpdateShardCount", **request) == "LimitExceededException"
     assert len(open_ranges(kinesis)) == shards
 
 
@@ -94,3 +95,38 @@ def test_a_stream_with_consumers_is_deleted_when_that_is_enforced_only(here: Kin
     assert code_of(here, "DescribeStreamConsumer", ConsumerARN=consumer) == "ResourceNotFoundException"
     call(here, "CreateStream", StreamName="s", ShardCount=1)
     call(here, "DeleteStream", StreamName="s")
+
+
+def test_a_parent_outlives_no_child_and_no_record_its_time_though_the_clock_was_set_back() -> None:
+    clock = HandClock()
+    here = kinesis_of(clock, hour_seconds=0.25)
+    call(here, "CreateStream", StreamName="s", ShardCount=1)
+    clock.now += 4
+    put(here, "late")
+    at_parent = iterator(here)
+    clock.now -= 4
+    resize(here, 2)
+    [child, *_] = [
+        shard["ShardId"] for shard in call(here, "ListShards", StreamName="s")["Shards"] if shard["ShardId"] != FIRST
+    ]
+    call(here, "SplitShard", StreamName="s", ShardToSplit=child, NewStartingHashKey="12345")
+    clock.now += 7
+    assert read(here, at_parent) == ["late"], (
+        "six hours of retention of a quarter of a second have not passed since it came"
+    )
+    assert call(here, "GetRecords", ShardIterator=at_parent)["ChildShards"]
+
+
+def test_shards_of_a_stream_on_demand_are_its_own(here: Kinesis) -> None:
+    resize(here, 2)
+    first, second = sorted(
+        shard["ShardId"]
+        for shard in call(here, "ListShards", StreamName="s", ShardFilter={"Type": "AT_LATEST"})["Shards"]
+    )
+    arn = call(here, "DescribeStreamSummary", StreamName="s")["StreamDescriptionSummary"]["StreamARN"]
+    call(here, "UpdateStreamMode", StreamARN=arn, StreamModeDetails={"StreamMode": "ON_DEMAND"})
+    assert (
+        code_of(here, "SplitShard", StreamName="s", ShardToSplit=first, NewStartingHashKey="5") == "ValidationException"
+    )
+    merge = {"StreamName": "s", "ShardToMerge": first, "AdjacentShardToMerge": second}
+    assert code_of(here, "MergeShards", **merge) == "ValidationException"

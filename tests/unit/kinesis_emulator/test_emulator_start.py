@@ -1,14 +1,19 @@
 """Starting on a port and a data folder: what survives, and what is refused with a remedy."""
 
+import os
+import re
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from emulator_calls import HandClock, call, client_of, data, kinesis_of, put, put_all, read, read_all
 
+import kinesis_emulator
 from kinesis_emulator import running_emulator, start_emulator
-from kinesis_emulator.journal import DataFolderError, Journal
+from kinesis_emulator.state.journal import DataFolderError, Journal
 
 
 def test_acknowledged_records_survive_a_kill_with_a_torn_last_line(tmp_path: Path) -> None:
@@ -94,9 +99,27 @@ def test_a_taken_port_is_said_with_the_remedy() -> None:
         (0, ("--host", "192.0.2.1"), r"^error: 192.0.2.1:0 cannot be bound"),
         (0, ("--shards-per-page", "0"), "--shards-per-page"),
         (0, ("--clock-offset-seconds", "1e300"), "--clock-offset-seconds"),
+        (0, ("--clock-offset-seconds", "nan"), "--clock-offset-seconds"),
+        (0, ("--heartbeat-seconds", "-1"), "--heartbeat-seconds"),
+        (0, ("--iterator-seconds", "nan"), "--iterator-seconds"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(port: int, arguments: tuple[str, ...], message: str) -> None:
     with pytest.raises(RuntimeError, match=message) as caught:
         start_emulator(port, arguments=arguments)
     assert "Traceback" not in str(caught.value)
+
+
+def test_help_shows_each_option_whole_in_80_columns() -> None:
+    command = [sys.executable, "-m", "kinesis_emulator", "--help"]
+    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
+    shown = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    assert not re.search(r"--(tls|limits) +<bool>", shown), "they take no value"
+    readme = (Path(kinesis_emulator.__file__).parent / "README.md").read_text()
+    table = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `--")]
+    documented = {option for cell in table for option in re.findall(r"--[a-z-]+", cell)}
+    assert {option for line in shown.splitlines() for option in re.findall(r"^│ (--[a-z-]+)", line)} == {
+        *documented,
+        "--help",
+    }

@@ -9,10 +9,11 @@ from emulator_calls import HandClock, call, code_of, iterator, kinesis_of, put, 
 from kinesis_emulator.api import Kinesis, Options
 
 HOUR = 3600.0
+UNIFORM = {"TargetShardCount": 4, "ScalingType": "UNIFORM_SCALING"}
 
 
 def shard_ids(here: Kinesis, **chosen: Any) -> list[int]:
-    shards = call(here, "ListShards", StreamName="s", ShardFilter=chosen)["Shards"]
+    shards = call(here, "ListShards", StreamName="s", **({"ShardFilter": chosen} if chosen else {}))["Shards"]
     return [int(shard["ShardId"][-12:]) for shard in shards]
 
 
@@ -94,7 +95,11 @@ def test_a_consumer_is_registered_once_described_and_forgotten(here: Kinesis) ->
 @pytest.mark.parametrize(
     ("operation", "request_", "code"),
     [
-        ("UpdateShardCount", {"StreamName": "s", "TargetShardCount": 3}, "LimitExceededException"),
+        (
+            "UpdateShardCount",
+            {"StreamName": "s", "TargetShardCount": 3, "ScalingType": "UNIFORM_SCALING"},
+            "LimitExceededException",
+        ),
         (
             "IncreaseStreamRetentionPeriod",
             {"StreamName": "s", "RetentionPeriodHours": 9000},
@@ -121,7 +126,7 @@ def test_a_stream_on_demand_has_no_shard_count_to_set_and_its_mode_outlives_a_re
     call(here, "CreateStream", StreamName="s", ShardCount=2)
     arn = call(here, "DescribeStreamSummary", StreamName="s")["StreamDescriptionSummary"]["StreamARN"]
     call(here, "UpdateStreamMode", StreamARN=arn, StreamModeDetails={"StreamMode": "ON_DEMAND"})
-    assert code_of(here, "UpdateShardCount", StreamName="s", TargetShardCount=4) == "ValidationException"
+    assert code_of(here, "UpdateShardCount", StreamName="s", **UNIFORM) == "ValidationException"
     here.close()
     here = kinesis_of(clock, data_dir=tmp_path)
     summary = call(here, "DescribeStreamSummary", StreamName="s")["StreamDescriptionSummary"]
@@ -135,7 +140,7 @@ def test_a_split_between_two_pages_hides_no_open_shard(here: Kinesis, clock: Han
     clock.now += 60
     latest = {"Type": "AT_LATEST"}
     first = call(here, "ListShards", StreamName="paged", MaxResults=2, ShardFilter=latest)
-    call(here, "SplitShard", StreamName="paged", ShardToSplit="shardId-000000000000", NewStartingHashKey="1")
+    call(here, "SplitShard", StreamName="paged", ShardToSplit="shardId-000000000000", NewStartingHashKey="2")
     second = call(here, "ListShards", NextToken=first["NextToken"])
     listed = [shard["ShardId"][-1] for shard in first["Shards"] + second["Shards"]]
     assert listed == ["0", "1", "2", "3", "4", "5"]

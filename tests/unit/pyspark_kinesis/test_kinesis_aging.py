@@ -143,7 +143,7 @@ def test_a_child_that_nobody_read_within_retention_is_data_loss(
     stream.put(5)
     query = engine(client, stream, tmp_path)
     drain(query, stream)
-    client.call("UpdateShardCount", {"StreamName": stream.name, "TargetShardCount": 2})
+    stream.resize(2)
     stream.put(20)
     with pytest.raises(DiedError):
         query.trigger("planned")

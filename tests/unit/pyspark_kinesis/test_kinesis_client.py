@@ -32,6 +32,27 @@ def test_what_may_pass_is_tried_again(failure: Answer) -> None:
         assert client(url).shards({"StreamName": "s"}) == []
 
 
+def test_shards_of_a_stream_that_is_made_again_are_waited_for() -> None:
+    making = (400, b'{"__type": "ResourceInUseException", "message": "Stream s not ACTIVE, instead in state CREATING"}')
+    with scripted_server(making, making, (200, b'{"Shards": [{"ShardId": "a"}]}')) as url:
+        assert [shard.shard_id for shard in client(url).shards({"StreamName": "s"})] == ["a"]
+
+
+def test_a_shard_whose_last_number_is_null_is_open() -> None:
+    """As kinesis-mock has it: else each shard that was read to its tip was taken for drained."""
+    listed = b'{"Shards": [{"ShardId": "a", "SequenceNumberRange": {"EndingSequenceNumber": null}}, {"ShardId": "b"}]}'
+    with scripted_server((200, listed)) as url:
+        assert [shard.closed for shard in client(url).shards({"StreamName": "s"})] == [False, False]
+
+
+def test_an_answer_without_a_body_is_an_answer() -> None:
+    """As of AWS where there is nothing to tell: the call would be made again, and refused."""
+    seen: list[str] = []
+    with scripted_server((200, b""), (400, b'{"__type": "ResourceInUseException"}'), seen=seen) as url:
+        assert client(url).call("DeregisterStreamConsumer", {"ConsumerARN": "arn"}) == {}
+    assert len(seen) == 1
+
+
 def test_an_endpoint_that_keeps_failing_is_an_error() -> None:
     with scripted_server((500, b"{}")) as url, pytest.raises(EndpointError, match="Check that the endpoint is up"):
         client(url).shards({"StreamName": "s"})
@@ -89,7 +110,7 @@ def test_an_expired_iterator_is_told_apart_and_renewed() -> None:
 def test_a_refusal_keeps_its_code(kinesis_url: str) -> None:
     with pytest.raises(RequestRefusedError) as error:
         client(kinesis_url).call("GetShardIterator", {})
-    assert error.value.code == "InvalidArgumentException"
+    assert error.value.code == "ValidationException"
 
 
 def put_one(kinesis: KinesisClient, stream: str, data: bytes) -> None:

@@ -179,3 +179,13 @@ def test_some_aggregates_among_other_records_are_split_in_place(blobs: list[byte
     assert list(zip(*found, strict=True)) == expected
     assert rows.schema.equals(schema)
     assert isinstance(columns, Records)
+
+
+@pytest.mark.parametrize("size", [10, 3_000])
+def test_records_without_a_key_come_with_none(size: int) -> None:
+    """Of a stream that distributes records by itself, and was written to without keys."""
+    with_key = record(b"a" * size, "p")
+    without = {name: value for name, value in record(b"b" * size, "", 1).items() if name != "PartitionKey"}
+    page = decode(body_of([with_key, without, *[with_key] * 3]))
+    assert page.records.keys.to_pylist() == ["p", None, "p", "p", "p"]
+    assert SCHEMA["partitionKey"].nullable

@@ -309,6 +309,18 @@ def test_a_stream_with_too_many_consumers_is_an_error_with_the_remedy(stream: St
     assert ledger.consumer(stream.name) is None
 
 
+def test_a_consumer_is_registered_once_its_stream_is_made(tmp_path: Path) -> None:
+    with running_emulator(arguments=("--create-milliseconds", "500")) as url:
+        made = Stream(url)
+        made.client.create_stream(StreamName=made.name, ShardCount=1)
+        summary = made.client.describe_stream_summary(StreamName=made.name)["StreamDescriptionSummary"]
+        assert summary["StreamStatus"] == "CREATING"
+        ours = consumers(made, tmp_path, consumerName="ours")
+        assert ours.arn(made.name).startswith(arn_of(made))
+        ours.close()
+        assert consumers_of(made) == []
+
+
 def test_a_missing_permission_is_named() -> None:
     denied = (400, b'{"__type": "AccessDeniedException", "message": "no kinesis:SubscribeToShard"}')
     with scripted_server(denied) as url, pytest.raises(AccessError, match=r"SubscribeToShard on the stream and on its"):

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import parse_qs
 
+import httpx
 import pytest
 
 from kinesis_emulator import running_emulator
@@ -15,7 +16,7 @@ from pyspark_kinesis.identity import Identity
 
 ROLE = "arn:aws:iam::123456789012:role/reader"
 ANSWER = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
-<AccessKeyId>{key}</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>token</SessionToken>
+<AccessKeyId>{key}</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>token{number}</SessionToken>
 <Expiration>{expires}</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"""
 
 
@@ -30,7 +31,7 @@ class Sts(HTTPServer):
             def do_POST(self) -> None:
                 sts.asked.append(parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode()))
                 expires = (datetime.now(UTC) + lifetime).isoformat(timespec="seconds").replace("+00:00", "Z")
-                body = ANSWER.format(key="assumed", expires=expires).encode()
+                body = ANSWER.format(key="assumed", number=len(sts.asked), expires=expires).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "text/xml")
                 self.send_header("Content-Length", str(len(body)))
@@ -74,6 +75,17 @@ def test_credentials_that_are_about_to_expire_are_renewed(kinesis: str) -> None:
     for _ in range(3):
         client.call("ListStreams", {})
     assert len(sts.asked) > 1
+
+
+def test_a_role_that_is_refused_is_assumed_once_more_and_then_an_error(kinesis: str) -> None:
+    sts = Sts(timedelta(hours=1))
+    client = KinesisClient("us-east-1", kinesis, identity=Identity(role_arn=ROLE, sts_endpoint_url=sts.url))
+    client.call("ListStreams", {})
+    httpx.post(f"{kinesis}/_control/keys", json={"access_keys": ["another"]}).raise_for_status()
+    for asked in (2, 2):
+        with pytest.raises(AccessError, match="UnrecognizedClientException"):
+            client.call("ListStreams", {})
+        assert len(sts.asked) <= asked
 
 
 def test_an_unknown_profile_is_an_error_that_says_where_to_look() -> None:

@@ -106,6 +106,22 @@ def test_latest_is_pinned_at_the_first_start(client: KinesisClient, tmp_path: Pa
     assert_each_once_in_order(query, stream)
 
 
+def test_latest_of_a_second_query_over_one_ledger_is_its_own(client: KinesisClient, tmp_path: Path) -> None:
+    stream = Stream(client, shards=1)
+    first = engine(client, stream, tmp_path, starting_position="LATEST")
+    assert first.trigger("none"), "the first batch pins where the shards start"
+    stream.put(10)
+    time.sleep(0.002)  # arrivals have milliseconds
+    second = engine(client, stream, tmp_path, starting_position="LATEST")
+    put = stream.put_so_far.copy()
+    drain(first, stream)
+    stream.put_so_far.clear()
+    stream.put(10)
+    drain(second, stream)
+    assert_each_once_in_order(second, stream)
+    assert {data for rows in first.sink.values() for _, _, data in rows} == set(put)
+
+
 def test_positions_per_shard_resume_a_query_whose_checkpoint_is_lost(client: KinesisClient, tmp_path: Path) -> None:
     stream = Stream(client, shards=2)
     stream.put(30)
@@ -116,7 +132,7 @@ def test_positions_per_shard_resume_a_query_whose_checkpoint_is_lost(client: Kin
         key = key_of(stream.name, shard)
         named[key] = max(named.get(key, "0"), number, key=int)
     stream.put_so_far.clear()
-    client.call("UpdateShardCount", {"StreamName": stream.name, "TargetShardCount": 4})
+    stream.resize(4)
     stream.put(30)
     # The same ledger folder: what the lost checkpoint left there must not be taken for its own.
     second = engine(client, stream, tmp_path, named=named)

@@ -6,6 +6,7 @@ from pyspark_kinesis.batch_options import parse_batch
 from pyspark_kinesis.errors import OptionError
 from pyspark_kinesis.foreign import FOREIGN, NEEDLESS
 from pyspark_kinesis.options import KNOWN, Stream, parse
+from pyspark_kinesis.put_options import KNOWN_TO_WRITER
 
 REQUIRED = {"streamName": "s", "ledgerLocation": "/l"}
 ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/clicks"
@@ -36,7 +37,7 @@ def test_several_streams_are_of_one_region_and_of_different_names() -> None:
 
 @pytest.mark.parametrize(("name", "ours"), list(FOREIGN.items()))
 def test_names_of_other_connectors_are_answered_with_ours(name: str, ours: str) -> None:
-    assert ours in KNOWN
+    assert ours in {*KNOWN, *KNOWN_TO_WRITER}
     with pytest.raises(OptionError, match=f"{name} is {ours} here"):
         parse({**REQUIRED, name: "x"})
 

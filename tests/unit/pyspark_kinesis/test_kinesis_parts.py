@@ -44,6 +44,12 @@ def test_an_aggregate_splits_into_what_went_in(records: list[tuple[str, bytes]])
     assert kpl.split(aggregate(records)) == records
 
 
+@pytest.mark.parametrize(("count", "splits"), [(kpl.MAX_RECORDS, True), (kpl.MAX_RECORDS + 1, False)])
+def test_an_aggregate_of_too_many_records_is_handed_on_as_it_is(count: int, splits: bool) -> None:
+    message = field(3, b"") * count
+    assert (kpl.split(kpl.MAGIC + message + hashlib.md5(message).digest()) is not None) is splits
+
+
 @given(st.binary(max_size=60))
 def test_bytes_that_only_look_like_an_aggregate_are_left_alone(data: bytes) -> None:
     assert kpl.split(data) is None
@@ -58,10 +64,17 @@ def test_children_wait_for_all_parents_that_are_known() -> None:
     assert readable(shards, {**positions, "a": SHARD_END}) == ["ab", "c"]
 
 
-def test_drained_shards_are_remembered_while_listed_and_unfinished_ones_are_missed() -> None:
+def test_drained_shards_are_remembered_and_unfinished_ones_are_missed_once() -> None:
     positions, lost = advance([Shard("a"), Shard("b", ("a",))], {"a": SHARD_END, "old": SHARD_END, "gone": "7"})
-    assert positions == {"a": SHARD_END, "b": "TRIM_HORIZON"}
+    # A list may leave out what the next one names again: neither is to be read from its start then.
+    assert positions == {"a": SHARD_END, "b": "TRIM_HORIZON", "old": SHARD_END, "gone": SHARD_END}
     assert lost == ["gone"]
+    assert advance([Shard(name) for name in positions], positions) == (positions, [])
+
+
+def test_a_shard_that_a_list_names_late_starts_where_its_stream_does() -> None:
+    shards = [Shard("s/a"), Shard("t/a")]
+    assert advance(shards, {}, {"s": "@5.000"}) == ({"s/a": "@5.000", "t/a": "TRIM_HORIZON"}, [])
 
 
 def test_a_named_shard_that_vanished_was_drained_if_its_children_are_named() -> None:

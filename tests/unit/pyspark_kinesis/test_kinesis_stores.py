@@ -51,11 +51,24 @@ def test_a_disk_is_a_store(check: Callable[[Any], None], tmp_path: Path) -> None
         ("s3://bucket/a//b", "leave out"),
         ("s3://bucket/a?b", "leave out"),
         ("hdfs://namenode:8020/ledger", "webhdfs://<NameNode>:9870/ledger"),
+        *[(location, "not an absolute path") for location in ("ledger", "./ledger", "~/ledger", "file:ledger")],
+        ("file://host/ledger", "not an absolute path"),
+        *[(f"{scheme}:/x/y", "has one slash") for scheme in ("s3", "s3a", "hdfs", "webhdfs", "swebhdfs")],
+        ("s3:x/y", "has one slash"),
+        ("dbfs:/x", "not supported"),
+        ("abfss:/x", "not supported"),
     ],
 )
 def test_a_location_that_cannot_hold_a_ledger_is_refused(location: str, remedy: str) -> None:
     with pytest.raises(OptionError, match=remedy):
         open_store(location)
+
+
+@pytest.mark.parametrize("location", ["/data/led ger", "file:/data/led%20ger", "file:///data/led%20ger"])
+def test_a_folder_is_an_absolute_path(location: str) -> None:
+    store = open_store(location)
+    assert isinstance(store, LocalStore)
+    assert store.root == Path("/data/led ger")
 
 
 def test_a_store_is_opened_once_a_process() -> None:
