@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import http_calls
 import httpx
 import pytest
 from moto.server import ThreadedMotoServer
@@ -49,7 +50,7 @@ class Emulator:
     def wire(self) -> dict[str, int]:
         """How many calls came in each version of HTTP and encoding."""
         trusting = ssl.create_default_context(cafile=str(self.certificate)) if self.certificate else True
-        counts: dict[str, int] = httpx.get(f"{self.endpoint}/_control/stats", verify=trusting).json()["wire"]
+        counts: dict[str, int] = http_calls.get(f"{self.endpoint}/_control/stats", verify=trusting).json()["wire"]
         return counts
 
     def made_stream(self, shards: int = 1) -> str:

@@ -30,7 +30,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
+import http_calls
 import typer
 from batch_files import batches_of
 from botocore.exceptions import ClientError
@@ -325,7 +325,7 @@ class Schedule:
         self._control("clock", {"offset_seconds": self.skew + self.aged})
 
     def _control(self, what: str, body: object) -> None:
-        httpx.post(f"{self.stream.url}/_control/{what}", json=body).raise_for_status()
+        http_calls.post(f"{self.stream.url}/_control/{what}", json=body).raise_for_status()
 
     def _pinned(self) -> bool:
         # The pin goes when a first batch is committed.

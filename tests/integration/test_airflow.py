@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
+import http_calls
 import psutil
 import pytest
 from airflow_calls import measure_calls
@@ -183,8 +183,8 @@ def test_streams_are_kept_alive_and_stopped_as_planned(airflow: AirflowWorld) ->
 
 def test_a_page_of_the_ui_shows_every_pipeline_to_those_who_are_logged_in(airflow: AirflowWorld) -> None:
     address = f"{airflow.url}/tidemark/"
-    assert httpx.get(address, headers={"Authorization": "Bearer of-nothing"}).status_code in (401, 403)
-    shown = httpx.get(address, headers=airflow.client.headers())
+    assert http_calls.get(address, headers={"Authorization": "Bearer of-nothing"}).status_code in (401, 403)
+    shown = http_calls.get(address, headers=airflow.client.headers())
     assert shown.status_code == 200
     assert "flights" in shown.text
     assert "2013-01-02: 930 rows" in shown.text

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import http_calls
 import httpx
 import psutil
 
@@ -49,8 +50,8 @@ def test_a_kept_demo_proves_its_answer_serves_its_addresses_and_leaves_nothing_b
         assert "departures_daily" in shown
         assert "unknown origin" in shown, "the account shows what was put and found, by kind"
         assert " NO " not in shown, shown[-4000:]
-        assert httpx.get(f"http://127.0.0.1:{airflow}/api/v2/monitor/health").status_code == httpx.codes.OK
-        assert httpx.get(f"http://127.0.0.1:{kinesis}/").status_code < 500
+        assert http_calls.get(f"http://127.0.0.1:{airflow}/api/v2/monitor/health").status_code == httpx.codes.OK
+        assert http_calls.get(f"http://127.0.0.1:{kinesis}/").status_code < 500
         family |= {process.pid: process for process in psutil.Process(demo.pid).children(recursive=True)}
         assert len(family) > 5, "Airflow, the streams and the emulator are processes of their own"
         demo.send_signal(signal.SIGINT)

@@ -5,7 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import httpx
+import http_calls
 
 from tidemark.airflow.client import AirflowClient
 
@@ -39,7 +39,7 @@ def measure_calls(url: str, rounds: int, progress: int = 0) -> Calls:
         if answer.is_error:
             errors.append(f"{answer.status_code} {path}: {answer.text[:300]}")
 
-    with httpx.Client(timeout=60) as client, ThreadPoolExecutor(len(PATHS)) as pool:
+    with http_calls.client(timeout=60) as client, ThreadPoolExecutor(len(PATHS)) as pool:
         for number in range(1, rounds + 1):
             list(pool.map(call, PATHS))
             if progress and number % progress == 0:

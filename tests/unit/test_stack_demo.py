@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import httpx
+import http_calls
 import orjson
 import pytest
 from scripted_http import scripted_server
@@ -46,7 +46,7 @@ def test_records_whose_acknowledgement_was_lost_are_expected_twice(monkeypatch: 
     with running_emulator() as endpoint:
         client = kinesis_client(Settings(kinesis_endpoint_url=endpoint))
         ensure_stream(client, flights)
-        assert httpx.post(f"{endpoint}/_control/faults", json=lost).is_success
+        assert http_calls.post(f"{endpoint}/_control/faults", json=lost).is_success
         planned, disturbances = Expected(), Disturbances()
         produced = produce(client, flights, disturbances.events(0, 1_000, planned))
         expected = disturbances.expected_of(stream_data(client, "flights"), 1_000)

@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-import httpx
+import http_calls
 import pytest
 from kinesis_streams import Stream
 from pyspark.errors import PySparkException
@@ -33,14 +33,14 @@ def test_every_row_is_put_in_the_order_of_its_key(spark: SparkSession, stream: S
 
 
 def test_throttled_records_are_put_again_until_all_are_in(spark: SparkSession, stream: Stream) -> None:
-    httpx.post(
+    http_calls.post(
         f"{stream.url}/_control/faults",
         json=[{"operation": "PutRecords", "kind": "throttle", "probability": 0.5, "seed": 3}],
     )
     try:
         write(numbered(spark, 3000, 50), stream, maxRecordsPerPut="100")
     finally:
-        httpx.post(f"{stream.url}/_control/faults", json=[])
+        http_calls.post(f"{stream.url}/_control/faults", json=[])
     assert {record["Data"] for record in stream.records()} == {str(n).encode() for n in range(3000)}
 
 

@@ -4,6 +4,7 @@ import base64
 from typing import Any
 
 import boto3
+import http_calls
 import httpx
 import orjson
 import pytest
@@ -110,4 +111,4 @@ def error_of(call: Any, **arguments: Any) -> str:
 
 
 def control(endpoint: str, what: str, body: Any) -> httpx.Response:
-    return httpx.post(f"{endpoint}/_control/{what}", json=body)
+    return http_calls.post(f"{endpoint}/_control/{what}", json=body)

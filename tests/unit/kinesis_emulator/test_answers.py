@@ -5,6 +5,7 @@ import socket
 from typing import Any
 
 import cbor2
+import http_calls
 import httpx
 import orjson
 import pytest
@@ -15,7 +16,7 @@ _TYPE = "application/x-amz-json-1.1"
 
 def call(endpoint: str, operation: str, body: bytes) -> httpx.Response:
     headers = {"Content-Type": _TYPE, "X-Amz-Target": f"Kinesis_20131202.{operation}"}
-    return httpx.post(f"{endpoint}/", content=body, headers=headers)
+    return http_calls.post(f"{endpoint}/", content=body, headers=headers)
 
 
 @pytest.mark.parametrize(
@@ -55,13 +56,13 @@ def test_what_has_nothing_to_tell_has_no_body(endpoint: str, content_type: str) 
     headers = {"Content-Type": content_type, "X-Amz-Target": "Kinesis_20131202.CreateStream"}
     body = {"StreamName": f"without-a-body-{content_type[-8:-4]}", "ShardCount": 1}
     encoded = (cbor2 if "cbor" in content_type else orjson).dumps(body)
-    answer = httpx.post(f"{endpoint}/", content=encoded, headers=headers)
+    answer = http_calls.post(f"{endpoint}/", content=encoded, headers=headers)
     assert (answer.status_code, answer.content, answer.headers["Content-Type"]) == (200, b"", content_type)
 
 
 def test_what_is_at_no_address_is_said_to_be(endpoint: str) -> None:
     for method, path in (("GET", "/"), ("POST", "/elsewhere"), ("GET", "/_control/faults"), ("PUT", "/")):
-        response = httpx.request(method, f"{endpoint}{path}")
+        response = http_calls.request(method, f"{endpoint}{path}")
         assert response.status_code == 404
         assert response.json()["message"] == f"there is no {method} {path}"
 

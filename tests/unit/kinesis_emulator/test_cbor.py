@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
+import http_calls
 import httpx
 import pytest
 from botocore.eventstream import EventStreamBuffer
@@ -43,7 +44,7 @@ def array(*values: bytes) -> bytes:
 
 def call(endpoint: str, operation: str, body: bytes) -> httpx.Response:
     headers = {"Content-Type": _CBOR, "X-Amz-Target": f"Kinesis_20131202.{operation}"}
-    return httpx.post(f"{endpoint}/", content=body, headers=headers)
+    return http_calls.post(f"{endpoint}/", content=body, headers=headers)
 
 
 def answered(endpoint: str, operation: str, body: bytes) -> bytes:
@@ -140,7 +141,7 @@ def test_a_subscription_that_is_asked_for_in_cbor_is_pushed_in_cbor(endpoint: st
     consumer = kinesis.register_stream_consumer(StreamARN=arn, ConsumerName="c")["Consumer"]["ConsumerARN"]
     body = mapping(ConsumerARN=text(consumer), ShardId=text(FIRST), StartingPosition=mapping(Type=text("TRIM_HORIZON")))
     headers = {"Content-Type": _CBOR, "X-Amz-Target": "Kinesis_20131202.SubscribeToShard"}
-    with httpx.stream("POST", f"{endpoint}/", content=body, headers=headers) as response:
+    with http_calls.stream("POST", f"{endpoint}/", content=body, headers=headers) as response:
         messages = _messages(response.iter_bytes())
         first, second = next(messages), next(messages)
         kinesis.deregister_stream_consumer(ConsumerARN=consumer)

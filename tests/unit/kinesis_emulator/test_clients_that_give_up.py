@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import http_calls
 import httpx
 import orjson
 import pytest
@@ -25,7 +26,7 @@ def endpoint() -> Iterator[str]:
 
 
 def stats(endpoint: str) -> dict[str, Any]:
-    told: dict[str, Any] = httpx.get(f"{endpoint}/_control/stats").json()
+    told: dict[str, Any] = http_calls.get(f"{endpoint}/_control/stats").json()
     return told
 
 
@@ -54,7 +55,7 @@ def test_a_call_that_hangs_is_done_whole_if_it_writes_and_ends_if_it_reads(endpo
     ]
     for call in calls:
         with (
-            httpx.Client(http1=not http2, http2=http2, timeout=httpx.Timeout(30, read=0.2)) as client,
+            http_calls.client(http1=not http2, http2=http2, timeout=httpx.Timeout(30, read=0.2)) as client,
             pytest.raises(httpx.ReadTimeout),
         ):
             client.request(url=f"{endpoint}/", **call)
@@ -81,7 +82,7 @@ def test_a_subscription_ends_with_its_reader_and_not_with_its_next_event(endpoin
     consumer = client_of(endpoint).register_stream_consumer(StreamARN=ARN, ConsumerName="c")["Consumer"]["ConsumerARN"]
     start = {"ConsumerARN": consumer, "ShardId": FIRST, "StartingPosition": {"Type": "LATEST"}}
     with (
-        httpx.Client(http1=not http2, http2=http2, timeout=30) as client,
+        http_calls.client(http1=not http2, http2=http2, timeout=30) as client,
         client.stream(url=f"{endpoint}/", **request("SubscribeToShard", **start)) as answer,
     ):
         events = answer.iter_bytes()  # kept: it closes the answer when it goes

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import http_calls
 import httpx
 import pytest
 from emulator_calls import FIRST, client_of, control, data, error_of, put_all, read_all
@@ -19,7 +20,7 @@ def test_injected_faults_strike_as_often_as_told(kinesis: Any, stream: str, endp
         control(endpoint, "faults", [{"operation": "ListStreams", "kind": kind, "calls": 1}])
         assert error_of(kinesis.list_streams) == code
         assert stream in kinesis.list_streams()["StreamNames"]
-    assert httpx.get(f"{endpoint}/_control/stats").json()["calls"]["ListStreams"] >= 4
+    assert http_calls.get(f"{endpoint}/_control/stats").json()["calls"]["ListStreams"] >= 4
 
 
 def test_an_answer_is_cut_in_the_middle_after_its_call_took_effect(kinesis: Any, stream: str, endpoint: str) -> None:
@@ -27,7 +28,7 @@ def test_an_answer_is_cut_in_the_middle_after_its_call_took_effect(kinesis: Any,
     request = {"StreamName": stream, "Data": "AAAA", "PartitionKey": "k"}
     # Not through boto3: it takes the short answer for an empty one, and raises nothing.
     with pytest.raises(httpx.RemoteProtocolError, match="without sending complete"):
-        httpx.post(endpoint, json=request, headers={"X-Amz-Target": f"{TARGET}.PutRecord"})
+        http_calls.post(endpoint, json=request, headers={"X-Amz-Target": f"{TARGET}.PutRecord"})
     assert data(read_all(kinesis, stream)) == [b"\0\0\0"]
 
 
@@ -92,7 +93,7 @@ def test_a_malformed_rule_is_named_and_those_before_stay(
 
 
 def test_rules_that_are_no_json_are_refused(endpoint: str) -> None:
-    answer = httpx.post(f"{endpoint}/_control/faults", content=b"[{")
+    answer = http_calls.post(f"{endpoint}/_control/faults", content=b"[{")
     assert (answer.status_code, answer.json()["__type"]) == (400, "ValidationException")
 
 
@@ -100,9 +101,9 @@ def test_rules_that_are_no_json_are_refused(endpoint: str) -> None:
     "target", [None, "ListStreams", "Kinesis_20130901.ListStreams", "DynamoDB_20120810.ListTables"]
 )
 def test_a_request_of_another_service_or_version_is_refused(endpoint: str, target: str | None) -> None:
-    answer = httpx.post(endpoint, json={}, headers={"X-Amz-Target": target} if target else {})
+    answer = http_calls.post(endpoint, json={}, headers={"X-Amz-Target": target} if target else {})
     assert (answer.status_code, answer.json()["__type"]) == (400, "UnknownOperationException")
-    assert httpx.post(endpoint, json={}, headers={"X-Amz-Target": f"{TARGET}.ListStreams"}).status_code == 200
+    assert http_calls.post(endpoint, json={}, headers={"X-Amz-Target": f"{TARGET}.ListStreams"}).status_code == 200
 
 
 @pytest.mark.parametrize("offset", [-600.0, 600.0])
@@ -145,7 +146,7 @@ def test_keys_are_exchanged_while_it_runs() -> None:
         control(url, "keys", {"access_keys": ["new"]})
         new.list_streams()
         assert error_of(old.list_streams) == "UnrecognizedClientException"
-        refused = httpx.post(f"{url}/_control/keys", json={"access_keys": "new"})
+        refused = http_calls.post(f"{url}/_control/keys", json={"access_keys": "new"})
         assert refused.json()["__type"] == "ValidationException"
 
 

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import httpx
+import http_calls
 import orjson
 import pytest
 from emulator_calls import (
@@ -73,7 +73,7 @@ def test_an_emulator_starts_again_after_wrong_requests(tmp_path: Path) -> None:
             ("SplitShard", {"StreamName": "s", "ShardToSplit": ["a"], "NewStartingHashKey": "1"}),
         ):
             headers = {"X-Amz-Target": f"Kinesis_20131202.{operation}"}
-            assert httpx.post(endpoint, json=body, headers=headers).status_code == 400
+            assert http_calls.post(endpoint, json=body, headers=headers).status_code == 400
     with running_emulator(data_dir=tmp_path) as endpoint:
         assert data(read_all(client_of(endpoint), "s")) == [b"kept"]
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import Any
 
+import http_calls
 import httpx
 import pytest
 from botocore.exceptions import EventStreamError
@@ -175,7 +176,7 @@ def test_a_second_subscription_is_refused_at_first_then_takes_over(stream: str) 
             put_all(kinesis, stream, b"for the second")
             assert data((event["SubscribeToShardEvent"] for event in second), 1) == [b"for the second"]
             second.close()
-            assert httpx.get(f"{endpoint}/_control/stats").json()["calls"]["SubscribeToShard"] >= 2
+            assert http_calls.get(f"{endpoint}/_control/stats").json()["calls"]["SubscribeToShard"] >= 2
 
 
 def test_a_subscription_ends_after_its_time_and_can_be_renewed_at_once(stream: str) -> None:
@@ -188,7 +189,7 @@ def test_a_subscription_ends_after_its_time_and_can_be_renewed_at_once(stream: s
             with subscribed(kinesis, consumer, Type="LATEST") as events:
                 assert [event["Records"] for event in events] == [[]]
             assert time.monotonic() - started >= 0.3
-        assert httpx.get(f"{endpoint}/_control/stats").json()["subscriptions"] == 0
+        assert http_calls.get(f"{endpoint}/_control/stats").json()["subscriptions"] == 0
 
 
 def test_two_consumers_each_have_all_records(kinesis: Any, stream: str) -> None:
@@ -232,15 +233,17 @@ def test_a_cut_subscription_breaks_in_the_middle_of_an_event(
     endpoint: str, kinesis: Any, stream: str, consumer: str
 ) -> None:
     put_all(kinesis, stream, b"1")
-    httpx.post(f"{endpoint}/_control/faults", json=[{"operation": "SubscribeToShard", "kind": "close", "calls": 1}])
+    http_calls.post(
+        f"{endpoint}/_control/faults", json=[{"operation": "SubscribeToShard", "kind": "close", "calls": 1}]
+    )
     body = {"ConsumerARN": consumer, "ShardId": FIRST, "StartingPosition": {"Type": "TRIM_HORIZON"}}
     with pytest.raises(httpx.RemoteProtocolError, match="without sending complete"):
-        httpx.post(endpoint, json=body, headers={"X-Amz-Target": "Kinesis_20131202.SubscribeToShard"})
+        http_calls.post(endpoint, json=body, headers={"X-Amz-Target": "Kinesis_20131202.SubscribeToShard"})
 
 
 def test_a_dry_run_subscribes_nobody(kinesis: Any, consumer: str) -> None:
     body = {"ConsumerARN": consumer, "ShardId": FIRST, "StartingPosition": {"Type": "LATEST"}, "DryRun": True}
-    answer = httpx.post(
+    answer = http_calls.post(
         kinesis.meta.endpoint_url, json=body, headers={"X-Amz-Target": "Kinesis_20131202.SubscribeToShard"}
     )
     assert (answer.status_code, answer.json()["__type"]) == (400, "DryRunOperationException")

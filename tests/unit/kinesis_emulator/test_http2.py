@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import http_calls
 import httpx
 import orjson
 import pytest
@@ -153,12 +154,12 @@ def records(body: bytes) -> list[bytes]:
 
 
 def subscriptions(endpoint: str) -> int:
-    return int(httpx.get(f"{endpoint}/_control/stats").json()["subscriptions"])
+    return int(http_calls.get(f"{endpoint}/_control/stats").json()["subscriptions"])
 
 
 def calls(endpoint: str) -> int:
     """How often ListStreams was called."""
-    return int(httpx.get(f"{endpoint}/_control/stats").json()["calls"].get("ListStreams", 0))
+    return int(http_calls.get(f"{endpoint}/_control/stats").json()["calls"].get("ListStreams", 0))
 
 
 def test_a_client_with_prior_knowledge_is_answered_beside_one_of_http_1(
@@ -166,7 +167,7 @@ def test_a_client_with_prior_knowledge_is_answered_beside_one_of_http_1(
 ) -> None:
     put = {"StreamName": stream, "Data": "AP8=", "PartitionKey": "k"}
     headers = {"Content-Type": _TYPE, "X-Amz-Target": "Kinesis_20131202.PutRecord"}
-    with httpx.Client(http1=False, http2=True) as client:
+    with http_calls.client(http1=False, http2=True) as client:
         response = client.post(f"{endpoint}/", json=put, headers=headers)
         assert (response.http_version, response.status_code) == ("HTTP/2", 200)
         assert response.headers["Date"]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 
+import http_calls
 import httpx
 import pytest
 
@@ -43,7 +44,7 @@ def signed(endpoint: str, **more: str) -> dict[str, str]:
 
 
 def error(endpoint: str, headers: dict[str, str], body: bytes = _BODY, http2: bool = False) -> str | None:
-    with httpx.Client(http1=not http2, http2=http2) as client:
+    with http_calls.client(http1=not http2, http2=http2) as client:
         code: str | None = client.post(f"{endpoint}/", content=body, headers=headers).json().get("__type")
         return code
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
+import http_calls
 import httpx
 import pytest
 from botocore.config import Config
@@ -67,7 +68,7 @@ def test_a_client_trusts_the_certificate_that_was_made_and_no_other_does(endpoin
 def test_http_2_is_spoken_where_alpn_chooses_it(endpoint: str, certificate: Path) -> None:
     trusting = ssl.create_default_context(cafile=str(certificate))
     for http2, version in ((True, "HTTP/2"), (False, "HTTP/1.1")):
-        with httpx.Client(http2=http2, verify=trusting) as client:
+        with http_calls.client(http2=http2, verify=trusting) as client:
             assert client.get(f"{endpoint}/_control/stats").http_version == version
 
 

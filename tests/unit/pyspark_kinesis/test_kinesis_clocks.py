@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 
-import httpx
+import http_calls
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,12 +70,12 @@ def url() -> Iterator[str]:
 
 
 def set_clock(url: str, ahead: float) -> None:
-    httpx.post(f"{url}/_control/clock", json={"offset_seconds": ahead}).raise_for_status()
+    http_calls.post(f"{url}/_control/clock", json={"offset_seconds": ahead}).raise_for_status()
 
 
 def service_time(url: str, ahead: float) -> float:
     """Sets the clock to what it is anyway, as the answer tells the time."""
-    answer = httpx.post(f"{url}/_control/clock", json={"offset_seconds": ahead})
+    answer = http_calls.post(f"{url}/_control/clock", json={"offset_seconds": ahead})
     return float(answer.json()["now"])
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-import httpx
+import http_calls
 import pytest
 
 from kinesis_emulator import running_emulator
@@ -25,7 +25,7 @@ def paged_url() -> Iterator[str]:
 
 
 def inject(url: str, **fault: object) -> None:
-    httpx.post(f"{url}/_control/faults", json=[fault]).raise_for_status()
+    http_calls.post(f"{url}/_control/faults", json=[fault]).raise_for_status()
 
 
 def test_a_list_of_shards_whose_token_expires_begins_anew(paged_url: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import http_calls
 import pytest
 from kinesis_engine import DiedError, Engine, Stream, assert_each_once_in_order, drain, engine, restarted
 
@@ -31,7 +31,7 @@ class Service:
         self._control("faults", list(rules))
 
     def _control(self, what: str, body: object) -> None:
-        httpx.post(f"{self.url}/_control/{what}", json=body).raise_for_status()
+        http_calls.post(f"{self.url}/_control/{what}", json=body).raise_for_status()
 
 
 @pytest.fixture(scope="module")

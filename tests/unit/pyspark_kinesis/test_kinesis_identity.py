@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import parse_qs
 
-import httpx
+import http_calls
 import pytest
 
 from kinesis_emulator import running_emulator
@@ -81,7 +81,7 @@ def test_a_role_that_is_refused_is_assumed_once_more_and_then_an_error(kinesis: 
     sts = Sts(timedelta(hours=1))
     client = KinesisClient("us-east-1", kinesis, identity=Identity(role_arn=ROLE, sts_endpoint_url=sts.url))
     client.call("ListStreams", {})
-    httpx.post(f"{kinesis}/_control/keys", json={"access_keys": ["another"]}).raise_for_status()
+    http_calls.post(f"{kinesis}/_control/keys", json={"access_keys": ["another"]}).raise_for_status()
     for asked in (2, 2):
         with pytest.raises(AccessError, match="UnrecognizedClientException"):
             client.call("ListStreams", {})

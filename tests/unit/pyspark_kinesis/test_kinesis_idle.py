@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
+import http_calls
 import pytest
 from kinesis_engine import DiedError, Engine, Stream, drain, engine
 
@@ -31,7 +31,7 @@ def clock(url: str, client: KinesisClient) -> Callable[[float], None]:
     """Sets the service's clock, hours from now, and lets the client learn of it."""
 
     def at(hours: float) -> None:
-        httpx.post(f"{url}/_control/clock", json={"offset_seconds": hours * 3600}).raise_for_status()
+        http_calls.post(f"{url}/_control/clock", json={"offset_seconds": hours * 3600}).raise_for_status()
         client.call("ListStreams", {})
 
     return at
