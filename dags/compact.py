@@ -16,10 +16,10 @@ alone.
 
 from airflow.sdk import dag
 
-from tidemark.airflow.forms import compact_params
-from tidemark.airflow.tasks import dag_arguments, spark_job
+from tidemark.airflow.steps.forms import compact_params
+from tidemark.airflow.steps.tasks import dag_arguments, spark_job
 from tidemark.definition import Pipeline
-from tidemark.registry import load_pipelines
+from tidemark.pipelines import load_pipelines
 
 
 def compact_dag(pipeline: Pipeline) -> None:

@@ -18,11 +18,11 @@ Credentials are those of the connection *aws_default*, or else of AWS's default 
 
 from airflow.sdk import dag
 
-from tidemark.airflow.landings import arrival, put_landed
-from tidemark.airflow.tasks import dag_arguments
+from tidemark.airflow.steps.landings import arrival, put_landed
+from tidemark.airflow.steps.tasks import dag_arguments
 from tidemark.definition import Pipeline
-from tidemark.producers.landing import Folder, folder_of
-from tidemark.registry import load_pipelines
+from tidemark.pipelines import load_pipelines
+from tidemark.pipelines.producers.landing import Folder, folder_of
 
 
 def land_dag(pipeline: Pipeline, folder: Folder) -> None:

@@ -15,11 +15,11 @@ Credentials are those of the connection *aws_default*, or else of AWS's default 
 
 from airflow.sdk import dag
 
-from tidemark.airflow.forms import provision_params
-from tidemark.airflow.provisioning import provision_stream, stream_before
-from tidemark.airflow.tasks import dag_arguments
+from tidemark.airflow.steps.forms import provision_params
+from tidemark.airflow.steps.provisioning import provision_stream, stream_before
+from tidemark.airflow.steps.tasks import dag_arguments
 from tidemark.definition import Pipeline
-from tidemark.registry import load_pipelines
+from tidemark.pipelines import load_pipelines
 
 
 def provision_dag(pipeline: Pipeline) -> None:

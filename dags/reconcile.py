@@ -10,11 +10,11 @@ changes nothing, and the streams go on meanwhile.
 from airflow.sdk import dag
 
 from tidemark.airflow.assets import serving_assets
-from tidemark.airflow.forms import range_params
-from tidemark.airflow.planning import plan
-from tidemark.airflow.tasks import dag_arguments, over_range
+from tidemark.airflow.steps.forms import range_params
+from tidemark.airflow.steps.planning import plan
+from tidemark.airflow.steps.tasks import dag_arguments, over_range
 from tidemark.definition import Pipeline
-from tidemark.registry import load_pipelines
+from tidemark.pipelines import load_pipelines
 
 
 def reconcile_dag(pipeline: Pipeline) -> None:

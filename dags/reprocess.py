@@ -25,12 +25,12 @@ from airflow.sdk import CronDataIntervalTimetable, dag
 
 from tidemark.airflow.alerts import late_alert
 from tidemark.airflow.assets import table_asset, tell_batch, tell_serving
-from tidemark.airflow.forms import reprocess_params
-from tidemark.airflow.planning import approve, plan_reprocess
-from tidemark.airflow.tasks import dag_arguments, over_range
+from tidemark.airflow.steps.forms import reprocess_params
+from tidemark.airflow.steps.planning import approve, plan_reprocess
+from tidemark.airflow.steps.tasks import dag_arguments, over_range
+from tidemark.core.settings import get_settings
 from tidemark.definition import Pipeline
-from tidemark.registry import load_pipelines
-from tidemark.settings import get_settings
+from tidemark.pipelines import load_pipelines
 
 DAILY = CronDataIntervalTimetable("0 0 * * *", timezone="UTC")
 """Each run's interval is the day before, whatever Airflow's configuration makes of ``@daily``."""

@@ -15,10 +15,10 @@ micro-batch that runs is finished. **To upgrade**, stop without pausing: the nex
 
 from airflow.sdk import dag
 
-from tidemark.airflow.streams import stream_schedule, streams
-from tidemark.airflow.tasks import dag_arguments
+from tidemark.airflow.steps.streams import stream_schedule, streams
+from tidemark.airflow.steps.tasks import dag_arguments
 from tidemark.definition import Pipeline
-from tidemark.registry import load_pipelines
+from tidemark.pipelines import load_pipelines
 
 
 def stream_dag(pipeline: Pipeline) -> None:

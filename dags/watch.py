@@ -11,10 +11,10 @@ from datetime import timedelta
 from airflow.sdk import dag
 
 from tidemark.airflow.alerts import late_alert
-from tidemark.airflow.streams import limits
-from tidemark.airflow.tasks import dag_arguments
+from tidemark.airflow.steps.streams import limits
+from tidemark.airflow.steps.tasks import dag_arguments
 from tidemark.definition import Pipeline
-from tidemark.registry import load_pipelines
+from tidemark.pipelines import load_pipelines
 
 EVERY_MINUTES = 5
 """A watch that is not done when the next one is due is late itself."""

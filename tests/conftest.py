@@ -10,9 +10,9 @@ from hypothesis import settings as hypothesis_settings
 from layers import refine, settings
 from pyspark.sql import SparkSession
 
-from tidemark.jars import ensure_jars
-from tidemark.settings import get_settings
-from tidemark_spark.session import local_session
+from tidemark.core.settings import get_settings
+from tidemark.core.spark_start.jars import ensure_jars
+from tidemark_spark.driver.session import local_session
 
 # Hundreds of JVMs live for seconds here, and what an optimising compiler spends on one is half of its processor time.
 # With it off, Java keeps 48 MB for compiled code. A session of many tests fills them: it sweeps, and compiles again.

@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from tidemark.compaction import MIN_SMALL_FILES, compact
+from tidemark.core.errors import JobError, TidemarkError
+from tidemark.core.settings import get_settings
 from tidemark.definition.window import parse_duration
-from tidemark.errors import JobError, TidemarkError
-from tidemark.registry import get_pipeline
-from tidemark.settings import get_settings
-from tidemark.vacuum import check_retention, vacuum
-from tidemark_spark.fold import fold
-from tidemark_spark.job import PipelineOption, result, run_job, show
-from tidemark_spark.session import session
+from tidemark.lake.maintenance.compaction import MIN_SMALL_FILES, compact
+from tidemark.lake.maintenance.vacuum import check_retention, vacuum
+from tidemark.pipelines import get_pipeline
+from tidemark_spark.driver.job import PipelineOption, result, run_job, show
+from tidemark_spark.driver.session import session
+from tidemark_spark.speed.fold import fold
 
 
 def main(

@@ -1,12 +1,12 @@
 """spark-submit entry: compares a range with a recomputation from bronze; refused if a served value drifts."""
 
-from tidemark.errors import DisagreementError
+from tidemark.core.errors import DisagreementError
+from tidemark.core.settings import get_settings
+from tidemark.pipelines import get_pipeline
 from tidemark.quality import load_suite
-from tidemark.registry import get_pipeline
-from tidemark.settings import get_settings
-from tidemark_spark.job import FromOption, PipelineOption, ToOption, parse_range, result, run_job, show
-from tidemark_spark.reconcile import reconcile
-from tidemark_spark.session import session
+from tidemark_spark.batch.reconcile import reconcile
+from tidemark_spark.driver.job import FromOption, PipelineOption, ToOption, parse_range, result, run_job, show
+from tidemark_spark.driver.session import session
 
 
 def main(pipeline: PipelineOption, from_: FromOption, to: ToOption) -> None:

@@ -6,19 +6,19 @@ from itertools import islice
 import orjson
 import pyarrow as pa
 
-from tidemark.delta import create_tables
-from tidemark.errors import PreconditionError
-from tidemark.producers.producer import sample_events
+from tidemark.core.errors import PreconditionError
+from tidemark.core.settings import get_settings
+from tidemark.lake.delta import create_tables
+from tidemark.lake.tables import BRONZE_SCHEMA, KINESIS_COLUMNS, tables_of
+from tidemark.pipelines import load_pipelines
+from tidemark.pipelines.producers.producer import sample_events
 from tidemark.quality import load_suite
-from tidemark.registry import load_pipelines
-from tidemark.settings import get_settings
-from tidemark.tables import BRONZE_SCHEMA, KINESIS_COLUMNS, tables_of
-from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.fold import fold
-from tidemark_spark.job import run_job
-from tidemark_spark.reprocess import reprocess
-from tidemark_spark.session import session
-from tidemark_spark.streams import run_to_end, start_refine
+from tidemark_spark.batch.reprocess import reprocess
+from tidemark_spark.driver.job import run_job
+from tidemark_spark.driver.session import session
+from tidemark_spark.driver.streams import run_to_end, start_refine
+from tidemark_spark.speed.fold import fold
+from tidemark_spark.speed.ingest import BronzeSink
 
 EVENTS = 500
 

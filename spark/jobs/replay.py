@@ -4,12 +4,12 @@ from typing import Annotated
 
 import typer
 
+from tidemark.core.settings import get_settings
+from tidemark.pipelines import get_pipeline
 from tidemark.quality import load_suite
-from tidemark.registry import get_pipeline
-from tidemark.settings import get_settings
-from tidemark_spark.job import PipelineOption, run_job, show
-from tidemark_spark.replay import replay
-from tidemark_spark.session import session
+from tidemark_spark.batch.replay import replay
+from tidemark_spark.driver.job import PipelineOption, run_job, show
+from tidemark_spark.driver.session import session
 
 
 def main(

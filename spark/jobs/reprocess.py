@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from tidemark.locks import claim_dates, when_free
+from tidemark.core.locks import claim_dates, when_free
+from tidemark.core.settings import get_settings
+from tidemark.pipelines import get_pipeline
 from tidemark.quality import load_suite
-from tidemark.registry import get_pipeline
-from tidemark.settings import get_settings
-from tidemark_spark.job import PipelineOption, parse_range, result, run_job, show, waiting
-from tidemark_spark.reprocess import reprocess
-from tidemark_spark.session import session
+from tidemark_spark.batch.reprocess import reprocess
+from tidemark_spark.driver.job import PipelineOption, parse_range, result, run_job, show, waiting
+from tidemark_spark.driver.session import session
 
 
 def main(

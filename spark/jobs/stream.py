@@ -5,25 +5,25 @@ from typing import Annotated
 
 import typer
 
-from tidemark.delta import create_tables
-from tidemark.durability import refuse_damaged
-from tidemark.generations import deduplication_id, refuse_incompatible
-from tidemark.health import health
+from tidemark.core.settings import get_settings
+from tidemark.lake.delta import create_tables
+from tidemark.lake.durability import refuse_damaged
+from tidemark.lake.generations import deduplication_id, refuse_incompatible
+from tidemark.lake.tables import tables_of
+from tidemark.monitoring.health import health
+from tidemark.pipelines import get_pipeline
 from tidemark.quality import load_suite
-from tidemark.registry import get_pipeline
-from tidemark.settings import get_settings
-from tidemark.tables import tables_of
-from tidemark_spark.job import PipelineOption, result, run_job
-from tidemark_spark.progress import ProgressLog
-from tidemark_spark.session import session
-from tidemark_spark.streams import (
+from tidemark_spark.driver.job import PipelineOption, result, run_job
+from tidemark_spark.driver.session import session
+from tidemark_spark.driver.streams import (
     checkpoint_location,
     ensure_local_folder,
     run_to_end,
     start_ingest,
     start_refine,
 )
-from tidemark_spark.supervise import Supervisor
+from tidemark_spark.driver.supervisor import Supervisor
+from tidemark_spark.speed.progress import ProgressLog
 
 log = logging.getLogger("tidemark.stream")
 

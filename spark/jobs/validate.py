@@ -3,20 +3,20 @@
 from collections import Counter
 from datetime import UTC, datetime
 
-from tidemark.delta import open_table
-from tidemark.errors import QualityGateError
+from tidemark.core.errors import QualityGateError
+from tidemark.core.settings import get_settings
+from tidemark.core.terminal import one_line
+from tidemark.lake.delta import files_of, open_table
+from tidemark.lake.tables import tables_of
+from tidemark.monitoring.check_results import TEXT_CHARACTERS, record, sample_text
+from tidemark.pipelines import get_pipeline
 from tidemark.quality import load_suite
 from tidemark.quality.docs import DataDocs
 from tidemark.quality.parameters import slice_parameters
-from tidemark.registry import get_pipeline
-from tidemark.settings import get_settings
-from tidemark.tables import tables_of
-from tidemark.terminal import one_line
-from tidemark.validations import TEXT_CHARACTERS, record, sample_text
-from tidemark_spark.job import FromOption, PipelineOption, ToOption, parse_range, result, run_job, show
-from tidemark_spark.parse import dated
-from tidemark_spark.session import session
-from tidemark_spark.validate import critical_failures, import_ahead, validate
+from tidemark_spark.batch.validate import critical_failures, import_ahead, validate
+from tidemark_spark.driver.job import FromOption, PipelineOption, ToOption, parse_range, result, run_job, show
+from tidemark_spark.driver.session import session
+from tidemark_spark.transforms.parse import dated
 
 
 def main(pipeline: PipelineOption, from_: FromOption, to: ToOption) -> None:
@@ -26,7 +26,7 @@ def main(pipeline: PipelineOption, from_: FromOption, to: ToOption) -> None:
     settings, definition = get_settings(), get_pipeline(pipeline)
     suite, tables = load_suite(definition, settings), tables_of(definition, settings)
     snapshot = open_table(tables.silver, settings)
-    parameters = slice_parameters(definition, snapshot, start, end, datetime.now(UTC))
+    parameters = slice_parameters(definition, files_of(snapshot), start, end, datetime.now(UTC))
     silver = session(f"{pipeline}.validate").read.format("delta").option("versionAsOf", snapshot.version())
     rows = silver.load(tables.silver.uri).where(dated(start, end))
     checked = validate(rows, suite, definition.key, parameters, DataDocs.of(settings))

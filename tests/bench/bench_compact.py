@@ -24,13 +24,13 @@ import typer
 from delta.tables import DeltaTable as SparkDeltaTable
 from pyspark.sql import SparkSession
 
-from tidemark.compaction import compact
+from tidemark.core.settings import Settings, get_settings
+from tidemark.core.spark_start.jars import ensure_jars
 from tidemark.definition import Count, KinesisStream, Pipeline, Rollup, Window
-from tidemark.delta import OnceWriter, create_tables, open_table, seal
-from tidemark.jars import ensure_jars
-from tidemark.settings import Settings, get_settings
-from tidemark.tables import INGEST_APP, SEGMENT_APP, tables_of
-from tidemark_spark.session import local_session
+from tidemark.lake.delta import OnceWriter, create_tables, open_table, seal
+from tidemark.lake.maintenance.compaction import compact
+from tidemark.lake.tables import INGEST_APP, SEGMENT_APP, tables_of
+from tidemark_spark.driver.session import local_session
 
 DAY = date(2026, 3, 1)
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -21,15 +21,15 @@ from layers import kinesis_records, make_tables
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-import tidemark_spark.refine as refining
-from tidemark.delta import files_of, open_table
+import tidemark_spark.speed.refine as refining
+from tidemark.core.settings import Settings
+from tidemark.lake.delta import files_of, open_table
+from tidemark.lake.tables import tables_of
 from tidemark.pipelines.clickstream import clickstream
-from tidemark.producers.clickstream import events
+from tidemark.pipelines.producers.clickstream import events
 from tidemark.quality import load_suite
-from tidemark.settings import Settings
-from tidemark.tables import tables_of
-from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.session import local_session
+from tidemark_spark.driver.session import local_session
+from tidemark_spark.speed.ingest import BronzeSink
 
 Dates = Callable[[DataFrame], DataFrame]
 

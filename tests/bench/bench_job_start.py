@@ -19,10 +19,10 @@ from typing import Annotated
 
 import typer
 
-from tidemark.class_archive import ensure_class_archive
-from tidemark.jars import ensure_jars
-from tidemark.settings import get_settings
-from tidemark.spark_conf import JAVA_OPTIONS, spark_conf, submit_environment
+from tidemark.core.settings import get_settings
+from tidemark.core.spark_start.cds_archive import ensure_class_archive
+from tidemark.core.spark_start.conf import JAVA_OPTIONS, spark_conf, submit_environment
+from tidemark.core.spark_start.jars import ensure_jars
 
 JOB = """
 import sys

@@ -23,6 +23,8 @@ from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from tidemark.core.settings import Settings
+from tidemark.core.spark_start.jars import ensure_jars
 from tidemark.definition import (
     ApproxDistinct,
     Count,
@@ -36,20 +38,18 @@ from tidemark.definition import (
     Sum,
     Window,
 )
-from tidemark.delta import create_tables, open_table
-from tidemark.generations import begin_generation
-from tidemark.jars import ensure_jars
+from tidemark.lake.delta import create_tables, open_table
+from tidemark.lake.generations import begin_generation
+from tidemark.lake.tables import BRONZE_SCHEMA, KINESIS_COLUMNS, tables_of
 from tidemark.quality.suite import Suite, parse_suite
 from tidemark.serving import answer, pin
-from tidemark.serving.settled import forget
+from tidemark.serving.cache import forget
 from tidemark.serving.view import connect
-from tidemark.settings import Settings
-from tidemark.tables import BRONZE_SCHEMA, KINESIS_COLUMNS, tables_of
-from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.fold import fold
-from tidemark_spark.refine import RefineSink, bronze_stream, refined_rows
-from tidemark_spark.reprocess import reprocess
-from tidemark_spark.session import local_session
+from tidemark_spark.batch.reprocess import reprocess
+from tidemark_spark.driver.session import local_session
+from tidemark_spark.speed.fold import fold
+from tidemark_spark.speed.ingest import BronzeSink
+from tidemark_spark.speed.refine import RefineSink, bronze_stream, refined_rows
 
 FIRST = date(2026, 1, 1)
 KINDS = ("click", "view", "purchase", "return")

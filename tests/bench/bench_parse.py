@@ -18,14 +18,14 @@ import typer
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from tidemark.documents import Splitter
+from tidemark.core.documents import Splitter
+from tidemark.core.settings import get_settings
+from tidemark.lake.tables import BRONZE_SCHEMA
 from tidemark.pipelines.clickstream import clickstream
-from tidemark.producers.clickstream import events
+from tidemark.pipelines.producers.clickstream import events
 from tidemark.quality import load_suite
-from tidemark.settings import get_settings
-from tidemark.tables import BRONZE_SCHEMA
-from tidemark_spark.parse import parse, split
-from tidemark_spark.session import local_session
+from tidemark_spark.driver.session import local_session
+from tidemark_spark.transforms.parse import parse, split
 
 
 def bronze(rows: int) -> pa.Table:

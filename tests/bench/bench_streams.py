@@ -26,17 +26,17 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from kinesis_emulator import running_emulator
+from tidemark.core.processes import Child
+from tidemark.core.settings import Settings
+from tidemark.core.spark_start.conf import submit_command, submit_environment
+from tidemark.core.spark_start.jars import ensure_jars
 from tidemark.definition import Pipeline
-from tidemark.delta import create_tables, open_table, position
-from tidemark.jars import ensure_jars
+from tidemark.lake.delta import create_tables, open_table, position
+from tidemark.lake.tables import INGEST_APP, REFINE_APP, Table, tables_of
 from tidemark.pipelines.clickstream import clickstream
-from tidemark.processes import Child
-from tidemark.producers.clickstream import events
-from tidemark.producers.producer import ensure_stream, kinesis_client, produce
+from tidemark.pipelines.producers.clickstream import events
+from tidemark.pipelines.producers.producer import ensure_stream, kinesis_client, produce
 from tidemark.serving import pin
-from tidemark.settings import Settings
-from tidemark.spark_conf import submit_command, submit_environment
-from tidemark.tables import INGEST_APP, REFINE_APP, Table, tables_of
 
 ROLLUP = clickstream.rollup("activity")
 

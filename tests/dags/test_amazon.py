@@ -14,10 +14,10 @@ from botocore.exceptions import ClientError
 from s3_server import running_moto
 
 from kinesis_emulator import running_emulator
-from tidemark.producers.landing import FileLeftError, folder_of, landed, put_file
-from tidemark.producers.producer import ensure_stream
-from tidemark.registry import _load, get_pipeline
-from tidemark.settings import get_settings
+from tidemark.core.settings import get_settings
+from tidemark.pipelines import _load, get_pipeline
+from tidemark.pipelines.producers.landing import FileLeftError, folder_of, landed, put_file
+from tidemark.pipelines.producers.producer import ensure_stream
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 DEFINITION = """
@@ -222,7 +222,7 @@ def test_a_failed_file_is_told_of_though_another_one_cannot_be_put_now(
     s3.create_bucket(Bucket="landing")
     s3.put_object(Bucket="landing", Key="in/shops/a_damaged", Body=gzip.compress(b"[x]" * 99)[:-9])
     s3.put_object(Bucket="landing", Key="in/shops/b_later", Body=b"[later]")
-    monkeypatch.setattr("tidemark.airflow.landings.put_file", put)
+    monkeypatch.setattr("tidemark.airflow.steps.landings.put_file", put)
     assert run(dag_of("shops.land")).state == "failed"
     said = capsys.readouterr().out
     assert "in/shops/a_damaged cannot be put beyond" in said

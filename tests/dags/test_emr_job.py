@@ -13,10 +13,10 @@ import pytest
 from moto.emrserverless import emrserverless_backends
 from moto.server import ThreadedMotoServer
 
-from tidemark.errors import SettingsError
-from tidemark.settings import Settings
-from tidemark.spark_conf import OUTCOME_VARIABLE
-from tidemark_spark.job import _end, result
+from tidemark.core.errors import SettingsError
+from tidemark.core.settings import Settings
+from tidemark.core.spark_start.conf import OUTCOME_VARIABLE
+from tidemark_spark.driver.job import _end, result
 
 ROLE = "arn:aws:iam::123456789012:role/tidemark"
 FILES = ("tidemark.zip", "environment.tar.gz", "jars/delta.jar", "jobs/reprocess.py")
@@ -68,7 +68,7 @@ def settings(emr: Any) -> Settings:
 
 
 def job(settings: Settings, *, streaming: bool = False) -> Any:
-    from tidemark.airflow.emr import EmrJob
+    from tidemark.airflow.operators.emr import EmrJob
 
     name = "stream" if streaming else "reprocess"
     arguments = ["--from", "2013-01-01", "--to", "2013-01-02; rm -rf $HOME"]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from tidemark.core.settings import Settings, get_settings
+from tidemark.lake.tables import tables_of
 from tidemark.pipelines.clickstream import clickstream
-from tidemark.settings import Settings, get_settings
-from tidemark.tables import tables_of
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 

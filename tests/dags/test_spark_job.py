@@ -11,13 +11,13 @@ from typing import Any
 import psutil
 import pytest
 
-from tidemark.settings import Settings
-from tidemark.spark_conf import pyspark_folder
+from tidemark.core.settings import Settings
+from tidemark.core.spark_start.conf import pyspark_folder
 
 JOB = """
 import os, signal
-from tidemark.errors import CoverageError, QualityGateError
-from tidemark_spark.job import result, run_job
+from tidemark.core.errors import CoverageError, QualityGateError
+from tidemark_spark.driver.job import result, run_job
 
 def main() -> None:
     {body}
@@ -36,7 +36,7 @@ def connection(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def job(tmp_path: Path, body: str, **settings: Any) -> Any:
-    from tidemark.airflow.spark import SparkJob
+    from tidemark.airflow.operators.spark import SparkJob
 
     application = tmp_path / "job.py"
     application.write_text(JOB.format(body=body))
@@ -90,7 +90,7 @@ def test_a_missing_connection_is_named_with_what_to_do(tmp_path: Path, monkeypat
 
 def on_yarn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> Any:
     """The operator's hook where the connection names YARN, and a bundle is there."""
-    from tidemark.airflow.spark import SparkJob
+    from tidemark.airflow.operators.spark import SparkJob
 
     connection = {"conn_type": "spark", "host": "yarn", "extra": {"deploy-mode": mode, "queue": "night"}}
     monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", json.dumps(connection))
@@ -158,7 +158,7 @@ def test_a_full_disk_starts_nothing(tmp_path: Path, connection: None) -> None:
 
 
 def test_a_driver_ends_with_its_task_though_its_jvm_lives(tmp_path: Path) -> None:
-    from tidemark_spark.parents import lost, watched
+    from tidemark_spark.driver.parent_watchdog import lost, watched
 
     chain = watched(str(os.getppid()))
     assert [process.pid for process in chain] == [os.getpid(), os.getppid()]

@@ -23,18 +23,18 @@ import psutil
 from airflow_world import AirflowWorld, Run, free_port
 from layers import kinesis_records, make_tables, read, run_refine
 
-from tidemark.days import days_between
-from tidemark.delta import NOTHING, open_table
+from tidemark.core.days import days_between
+from tidemark.core.settings import Settings, get_settings
+from tidemark.core.spark_start.conf import PARENTS_VARIABLE
+from tidemark.core.spark_start.jars import ensure_jars
 from tidemark.embedded.platform import Platform, PlatformOptions
-from tidemark.jars import ensure_jars
+from tidemark.lake.delta import NOTHING, open_table
+from tidemark.lake.publish import coverage, covered_app
+from tidemark.lake.tables import tables_of
 from tidemark.pipelines.flights import flights
-from tidemark.producers.flights import events
-from tidemark.publish import coverage, covered_app
-from tidemark.settings import Settings, get_settings
-from tidemark.spark_conf import PARENTS_VARIABLE
-from tidemark.tables import tables_of
-from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.session import local_session
+from tidemark.pipelines.producers.flights import events
+from tidemark_spark.driver.session import local_session
+from tidemark_spark.speed.ingest import BronzeSink
 
 DAG = "flights.reprocess"
 FIRST = date(2013, 1, 1)

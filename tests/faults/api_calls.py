@@ -12,9 +12,9 @@ from airflow_calls import measure_calls
 from airflow_world import AirflowWorld, free_port
 from layers import make_tables
 
+from tidemark.core.settings import Settings, get_settings
 from tidemark.embedded.platform import Platform, PlatformOptions
 from tidemark.pipelines.flights import flights
-from tidemark.settings import Settings, get_settings
 
 DAG = "flights.reprocess"
 

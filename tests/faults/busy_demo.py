@@ -26,9 +26,9 @@ from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
 
-from tidemark.jars import ensure_jars
-from tidemark.settings import get_settings
-from tidemark_spark.session import local_session
+from tidemark.core.settings import get_settings
+from tidemark.core.spark_start.jars import ensure_jars
+from tidemark_spark.driver.session import local_session
 
 STRESS = "stress-ng --cpu 20 --iomix 4 --hdd 2 --vm 2 --vm-bytes 256M --quiet"
 STEP = re.compile(r"^│? *(?P<step>[A-Za-z][^│┃]*?) *│ *(?P<after>[\d.]+) *│ *[\d.]+ *│?$")

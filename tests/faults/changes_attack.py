@@ -18,21 +18,21 @@ from changes_records import Records
 from layers import kinesis_records
 from pyspark.sql import SparkSession
 
-from tidemark.compaction import compact
+from tidemark.core.errors import CoverageError, DefinitionError, TableError
+from tidemark.core.settings import Settings, get_settings
 from tidemark.definition import Pipeline
-from tidemark.delta import create_tables, open_table
-from tidemark.errors import CoverageError, DefinitionError, TableError
-from tidemark.generations import deduplication_id, plan, refuse_incompatible
+from tidemark.lake.delta import create_tables, open_table
+from tidemark.lake.generations import deduplication_id, plan, refuse_incompatible
+from tidemark.lake.maintenance.compaction import compact
+from tidemark.lake.tables import tables_of
 from tidemark.quality import load_suite
 from tidemark.serving import answer, pin
-from tidemark.settings import Settings, get_settings
-from tidemark.tables import tables_of
-from tidemark_spark import reprocess as reprocessing
-from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.fold import fold
-from tidemark_spark.reconcile import reconcile
-from tidemark_spark.reprocess import reprocess
-from tidemark_spark.streams import checkpoint_location, run_to_end, start_refine
+from tidemark_spark.batch import reprocess as reprocessing
+from tidemark_spark.batch.reconcile import reconcile
+from tidemark_spark.batch.reprocess import reprocess
+from tidemark_spark.driver.streams import checkpoint_location, run_to_end, start_refine
+from tidemark_spark.speed.fold import fold
+from tidemark_spark.speed.ingest import BronzeSink
 
 ARRIVAL = datetime(2026, 1, 6, tzinfo=UTC)
 FAR = date(2026, 2, 1)

@@ -19,7 +19,7 @@ def mutation(function: Callable[[], None]) -> Callable[[], None]:
 @mutation
 def not_rolled_up_anew() -> None:
     """A rollup that comes back goes on where it left."""
-    replace("tidemark_spark.history", "lacks_history", lambda _: lambda *_: False)
+    replace("tidemark_spark.speed.rollup_history", "lacks_history", lambda _: lambda *_: False)
 
 
 @mutation
@@ -29,18 +29,18 @@ def last_definition_only() -> None:
     def make(_: Any) -> Any:
         return lambda self, name: self.last.definition["rollups"].get(name) if self.last else None
 
-    replace("tidemark.generations.history", "History.newest", make)
+    replace("tidemark.lake.generations.history", "History.newest", make)
 
 
 @mutation
 def by_any_definition() -> None:
     """A reprocess publishes whatever definition the streams have begun meanwhile."""
-    replace("tidemark.publish", "_still_in_force", lambda _: lambda *_: {})
-    replace("tidemark_spark.reprocess", "current_generation", lambda _: lambda *_: _newest())
+    replace("tidemark.lake.publish", "_still_in_force", lambda _: lambda *_: {})
+    replace("tidemark_spark.batch.reprocess", "current_generation", lambda _: lambda *_: _newest())
 
 
 def _newest() -> Any:
-    from tidemark.generations import Generation
+    from tidemark.lake.generations import Generation
 
     return Generation(2**31, -1)
 
@@ -50,7 +50,7 @@ def trailing_text() -> None:
     """What follows the first JSON document of a record is left out."""
 
     def make(value: Any) -> Any:
-        documents = __import__("tidemark.documents", fromlist=["_"])
+        documents = __import__("tidemark.core.documents", fromlist=["_"])
 
         def first(text: str) -> Any:
             try:
@@ -63,7 +63,7 @@ def trailing_text() -> None:
 
         return first
 
-    replace("tidemark.documents", "_value", make)
+    replace("tidemark.core.documents", "_value", make)
 
 
 @mutation
@@ -81,7 +81,7 @@ def milliseconds() -> None:
 
         return rounded
 
-    replace("tidemark_spark.parse", "key_columns", make)
+    replace("tidemark_spark.transforms.parse", "key_columns", make)
 
 
 @mutation
@@ -94,7 +94,7 @@ def silver_as_index() -> None:
 
         return fewer
 
-    replace("tidemark.log", "DateIndex.batches", make)
+    replace("tidemark.lake.log", "DateIndex.batches", make)
 
 
 @mutation
@@ -113,7 +113,7 @@ def through_a_double() -> None:
 
         return doubled
 
-    replace("tidemark.documents", "Splitter.objects", make)
+    replace("tidemark.core.documents", "Splitter.objects", make)
 
 
 def _double(text: str | None) -> str | None:
@@ -126,22 +126,22 @@ def _double(text: str | None) -> str | None:
 @mutation
 def arrivals_taken() -> None:
     """Events that a changed zone moves into a range are taken there, though silver has them under another date."""
-    replace("tidemark_spark.reprocess", "refuse_arrivals", lambda _: lambda *_: None)
+    replace("tidemark_spark.batch.reprocess", "refuse_arrivals", lambda _: lambda *_: None)
 
 
 @mutation
 def recovered_stay() -> None:
     """Records that have become events stay in quarantine."""
-    replace("tidemark_spark.reprocess", "release_recovered", lambda _: lambda *_: 0)
+    replace("tidemark_spark.batch.reprocess", "release_recovered", lambda _: lambda *_: 0)
 
 
 @mutation
 def newly_broken_lost() -> None:
     """Events that are none any more leave silver and come to nowhere."""
-    replace("tidemark_spark.reprocess", "quarantine_newly_broken", lambda _: lambda *_: 0)
+    replace("tidemark_spark.batch.reprocess", "quarantine_newly_broken", lambda _: lambda *_: 0)
 
 
 @mutation
 def lacking_served() -> None:
     """Measures that came later are served for dates from before."""
-    replace("tidemark.generations.history", "History.added", lambda _: lambda *_: [])
+    replace("tidemark.lake.generations.history", "History.added", lambda _: lambda *_: [])

@@ -18,8 +18,8 @@ import typer
 from changes_attack import Attack, Tally, Violation
 from changes_mutations import MUTATIONS
 
-from tidemark.settings import get_settings
-from tidemark_spark.session import local_session
+from tidemark.core.settings import get_settings
+from tidemark_spark.driver.session import local_session
 
 STEPS = 25
 

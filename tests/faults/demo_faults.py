@@ -19,10 +19,10 @@ from typing import NamedTuple
 import psutil
 from airflow_world import free_port
 
+from tidemark.core.processes import members
+from tidemark.core.settings import get_settings
+from tidemark.core.spark_start.jars import ensure_jars
 from tidemark.embedded.record import PartRecord, Record
-from tidemark.jars import ensure_jars
-from tidemark.processes import members
-from tidemark.settings import get_settings
 
 PARTS = ("kinesis", "flights-streams", "postgres", "api-server", "scheduler", "dag-processor", "triggerer")
 LIMIT_SECONDS = 1500

@@ -10,8 +10,8 @@ from deltalake import DeltaTable
 from merge_golden import Cell, Cells, Golden, Kept, Violation, bronze_rows, day_of, difference, panes_of
 from merge_world import RELIC, World
 
-from tidemark.delta import open_table, position
-from tidemark.tables import INGEST_APP, REFINE_APP, Table
+from tidemark.lake.delta import open_table, position
+from tidemark.lake.tables import INGEST_APP, REFINE_APP, Table
 
 
 def drained(world: World, golden: Golden) -> bool:

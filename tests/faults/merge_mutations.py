@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 from deltalake.transaction import RemoveAction
 
 MUTATIONS: dict[str, Callable[[], None]] = {}
-FOLD = "tidemark_spark.fold"
+FOLD = "tidemark_spark.speed.fold"
 
 
 def mutate(name: str | None) -> None:
@@ -48,7 +48,7 @@ def on_batch_rows(change: Callable[[Any], Any]) -> None:
 
         return changed
 
-    replace("tidemark_spark.reprocess", "stage", make)
+    replace("tidemark_spark.batch.reprocess", "stage", make)
 
 
 @mutation
@@ -74,10 +74,10 @@ def no_wait() -> None:
     """A reprocess seals, but does not wait for refine to pass the sealed segment."""
 
     def make(_: Any) -> Any:
-        seal = import_module("tidemark.delta").seal
+        seal = import_module("tidemark.lake.delta").seal
         return lambda tables, settings, *_, **__: seal(tables, settings)
 
-    replace("tidemark_spark.reprocess", "seal_and_wait", make)
+    replace("tidemark_spark.batch.reprocess", "seal_and_wait", make)
 
 
 @mutation
@@ -90,7 +90,7 @@ def open_segment() -> None:
 
         return changed
 
-    replace("tidemark_spark.reprocess", "publish_dates", make)
+    replace("tidemark_spark.batch.reprocess", "publish_dates", make)
 
 
 @mutation
@@ -101,7 +101,7 @@ def no_positions() -> None:
         replayed = ("tidemark/refine", "tidemark/ingest/")
         return lambda snapshot, app: -1 if app.startswith(replayed) else position(snapshot, app)
 
-    replace("tidemark.delta", "position", make)
+    replace("tidemark.lake.delta", "position", make)
 
 
 @mutation
@@ -109,18 +109,18 @@ def no_rebuild() -> None:
     """After a lost checkpoint, refine goes on at its position and does not rebuild the state of its deduplication."""
 
     def make(_: Any) -> Any:
-        refine = import_module("tidemark_spark.refine")
+        refine = import_module("tidemark_spark.speed.refine")
         return lambda pipeline, settings: min(
             refine.OnceWriter(table, settings).position() for table in refine.tables_of(pipeline, settings).refined
         )
 
-    replace("tidemark_spark.refine", "starting_position", make)
+    replace("tidemark_spark.speed.refine", "starting_position", make)
 
 
 @mutation
 def trim_horizon() -> None:
     """After a lost checkpoint, ingest starts at the oldest record instead of where bronze ends."""
-    replace("tidemark_spark.streams", "resume_position", lambda _: lambda *_, **__: "TRIM_HORIZON")
+    replace("tidemark_spark.driver.streams", "resume_position", lambda _: lambda *_, **__: "TRIM_HORIZON")
 
 
 @mutation
@@ -144,7 +144,7 @@ def event_watermark() -> None:
 
         return changed
 
-    replace("tidemark_spark.refine", "RefineSink.__call__", make)
+    replace("tidemark_spark.speed.refine", "RefineSink.__call__", make)
 
 
 @mutation
@@ -175,7 +175,7 @@ def two_commits() -> None:
 
         return changed
 
-    replace("tidemark.publish", "_commit", make)
+    replace("tidemark.lake.publish", "_commit", make)
 
 
 @mutation
@@ -195,13 +195,13 @@ def sealed_late() -> None:
 
         return changed
 
-    replace("tidemark_spark.bronze", "BronzeSink._stamped", make)
+    replace("tidemark_spark.speed.ingest", "BronzeSink._stamped", make)
 
 
 @mutation
 def no_deduplication() -> None:
     """A reprocess does not deduplicate."""
-    replace("tidemark_spark.reprocess", "deduplicate", lambda _: lambda valid, *_, **__: valid)
+    replace("tidemark_spark.batch.reprocess", "deduplicate", lambda _: lambda valid, *_, **__: valid)
 
 
 @mutation
@@ -216,7 +216,7 @@ def quarantine_lost() -> None:
 
         return changed
 
-    replace("tidemark.delta", "OnceWriter.append", make)
+    replace("tidemark.lake.delta", "OnceWriter.append", make)
 
 
 @mutation

@@ -20,14 +20,14 @@ from merge_mutations import mutate
 from merge_world import World
 from pyspark.sql import SparkSession
 
-from tidemark.compaction import compact
 from tidemark.definition.measures import Dialect
+from tidemark.lake.maintenance.compaction import compact
 from tidemark.quality import load_suite
 from tidemark.serving import pin, serving_sql
-from tidemark_spark import fold
-from tidemark_spark.reconcile import reconcile
-from tidemark_spark.reprocess import reprocess
-from tidemark_spark.session import local_session
+from tidemark_spark.batch.reconcile import reconcile
+from tidemark_spark.batch.reprocess import reprocess
+from tidemark_spark.driver.session import local_session
+from tidemark_spark.speed import fold
 
 WAIT_SECONDS = 60
 READ_EVERY_SECONDS = 2.0

@@ -15,8 +15,8 @@ from merge_ledger import PANE
 from merge_world import DAYS, RELIC, RELIC_DAY, World, micros, moment
 
 import tidemark.serving.view as view
-from tidemark.delta import open_table, position
-from tidemark.tables import REFINE_APP, Table
+from tidemark.lake.delta import open_table, position
+from tidemark.lake.tables import REFINE_APP, Table
 
 PACE_SECONDS = 0.3
 LONGEST_PIN_SECONDS = 3.0

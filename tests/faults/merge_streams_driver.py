@@ -11,8 +11,8 @@ from merge_mutations import mutate
 from merge_world import STARTED, STARTING, World
 
 from tidemark.quality import load_suite
-from tidemark_spark.session import local_session
-from tidemark_spark.streams import run_to_end, start_ingest, start_refine
+from tidemark_spark.driver.session import local_session
+from tidemark_spark.driver.streams import run_to_end, start_ingest, start_refine
 
 
 def end_with_parent() -> None:

@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from tidemark.core.settings import Settings, get_settings
 from tidemark.definition import Count, KinesisStream, Max, Min, Pipeline, Rollup, Sum, Window
-from tidemark.settings import Settings, get_settings
-from tidemark.tables import Tables, tables_of
+from tidemark.lake.tables import Tables, tables_of
 
 KINDS = ("click", "view", "purchase")
 RELIC = "relic"

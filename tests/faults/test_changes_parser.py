@@ -11,7 +11,7 @@ import pytest
 from changes_parser import Nested, said_by
 from changes_records import Records
 
-from tidemark.documents import ORDINAL, PROBLEM, RAW, RecordFormat, Splitter
+from tidemark.core.documents import ORDINAL, PROBLEM, RAW, RecordFormat, Splitter
 
 NAMES = ["id", "kind", "at", "sent", "money", "units", "until", "note"]
 

@@ -3,8 +3,8 @@
 import pytest
 from demo_faults import attack
 
-from tidemark.jars import ensure_jars
-from tidemark.settings import get_settings
+from tidemark.core.settings import get_settings
+from tidemark.core.spark_start.jars import ensure_jars
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -11,12 +11,12 @@ from layers import kinesis_records, make_tables, run_refine
 from pyspark.sql import SparkSession
 
 from kinesis_emulator import running_emulator
+from tidemark.core.settings import Settings, get_settings
+from tidemark.core.spark_start.jars import ensure_jars
 from tidemark.embedded.platform import Platform, PlatformOptions
-from tidemark.jars import ensure_jars
 from tidemark.pipelines.flights import flights
-from tidemark.producers.flights import events
-from tidemark.settings import Settings, get_settings
-from tidemark_spark.bronze import BronzeSink
+from tidemark.pipelines.producers.flights import events
+from tidemark_spark.speed.ingest import BronzeSink
 
 
 @pytest.fixture(scope="module")  # not longer: its scheduler and jobs would slow the tests after them

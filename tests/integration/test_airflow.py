@@ -13,15 +13,16 @@ import pytest
 from airflow_calls import measure_calls
 from airflow_world import WAITS_FOR_A_PERSON, AirflowWorld
 
-from tidemark.delta import open_table
-from tidemark.errors import BusyError
-from tidemark.health import health, running_streams, stop_file, stream_lock
-from tidemark.locks import FileLock
+from tidemark.core.errors import BusyError
+from tidemark.core.locks import FileLock
+from tidemark.core.stream_locks import running_streams, stop_file, stream_lock
+from tidemark.lake.delta import open_table
+from tidemark.lake.tables import tables_of
+from tidemark.monitoring.health import health
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.pipelines.flights import flights
-from tidemark.producers.producer import ensure_stream, kinesis_client, produce, sample_events
+from tidemark.pipelines.producers.producer import ensure_stream, kinesis_client, produce, sample_events
 from tidemark.serving import answer, pin
-from tidemark.tables import tables_of
 
 DAG = "flights.reprocess"
 STREAM = "clickstream.stream"

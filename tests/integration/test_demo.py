@@ -11,8 +11,8 @@ import http_calls
 import httpx
 import psutil
 
-from tidemark.settings import get_settings
-from tidemark.waiting import wait_for
+from tidemark.core.settings import get_settings
+from tidemark.core.waiting import wait_for
 
 COMMAND = str(Path(sys.executable).with_name("tidemark"))
 

@@ -13,17 +13,17 @@ import pytest
 from layers import expected_activity, golden, read
 
 from kinesis_emulator import running_emulator
-from tidemark.delta import create_tables, open_table, position
-from tidemark.jars import ensure_jars
+from tidemark.core.processes import Child, cpu_seconds
+from tidemark.core.settings import Settings
+from tidemark.core.spark_start.conf import submit_command, submit_environment
+from tidemark.core.spark_start.jars import ensure_jars
+from tidemark.core.waiting import wait_for
+from tidemark.lake.delta import create_tables, open_table, position
+from tidemark.lake.tables import INGEST_APP, REFINE_APP, tables_of
 from tidemark.pipelines.clickstream import clickstream
-from tidemark.processes import Child, cpu_seconds
-from tidemark.producers.clickstream import events
-from tidemark.producers.producer import ensure_stream, kinesis_client, produce
+from tidemark.pipelines.producers.clickstream import events
+from tidemark.pipelines.producers.producer import ensure_stream, kinesis_client, produce
 from tidemark.serving import answer, pin
-from tidemark.settings import Settings
-from tidemark.spark_conf import submit_command, submit_environment
-from tidemark.tables import INGEST_APP, REFINE_APP, tables_of
-from tidemark.waiting import wait_for
 
 ROLLUP = clickstream.rollup("activity")
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tidemark.class_archive import ensure_class_archive
-from tidemark.jars import ensure_jars
-from tidemark.settings import get_settings
-from tidemark.spark_conf import JAVA_OPTIONS, java_executable, spark_conf, submit_environment
+from tidemark.core.settings import get_settings
+from tidemark.core.spark_start.cds_archive import ensure_class_archive
+from tidemark.core.spark_start.conf import JAVA_OPTIONS, java_executable, spark_conf, submit_environment
+from tidemark.core.spark_start.jars import ensure_jars
 
 COMMAND = [str(Path(sys.executable).with_name("tidemark")), "jars", "--no-archive"]
 SUBMIT = str(Path(sys.executable).with_name("spark-submit"))

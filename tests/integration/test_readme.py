@@ -8,10 +8,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from tidemark.core.settings import Settings, get_settings
 from tidemark.definition import Count, KinesisStream, Pipeline, Quantile, Rollup, Sum, Window
 from tidemark.definition.measures import ApproxDistinct
 from tidemark.pipelines.clickstream import clickstream
-from tidemark.settings import Settings, get_settings
 
 PROJECT = Settings().project_dir
 README = (PROJECT / "README.md").read_text()

@@ -12,10 +12,10 @@ import psutil
 import pytest
 from airflow_world import free_port
 
+from tidemark.core.processes import members
+from tidemark.core.settings import get_settings
+from tidemark.core.waiting import wait_for
 from tidemark.embedded.record import Record
-from tidemark.processes import members
-from tidemark.settings import get_settings
-from tidemark.waiting import wait_for
 
 COMMAND = str(Path(sys.executable).with_name("tidemark"))
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))

@@ -11,19 +11,19 @@ from great_expectations.expectations import ExpectColumnValuesToMatchRegex
 from layers import kinesis_records, make_tables, read
 from pyspark.sql import SparkSession
 
-from tidemark.delta import open_table
-from tidemark.errors import ExpectationError, QualityGateError
-from tidemark.generations import begin_generation
+from tidemark.core.errors import ExpectationError, QualityGateError
+from tidemark.core.settings import Settings
+from tidemark.lake.delta import open_table
+from tidemark.lake.generations import begin_generation
+from tidemark.lake.tables import tables_of
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.quality import Suite, load_suite
 from tidemark.quality.project import gx_project
 from tidemark.serving.session import sql_session
-from tidemark.settings import Settings
-from tidemark.tables import tables_of
-from tidemark_spark.actions import check_rules
-from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.reprocess import reprocess
-from tidemark_spark.streams import run_to_end, start_refine
+from tidemark_spark.batch.reprocess import reprocess
+from tidemark_spark.driver.streams import run_to_end, start_refine
+from tidemark_spark.speed.ingest import BronzeSink
+from tidemark_spark.transforms.rule_actions import check_rules
 
 DAY = date(2026, 1, 1)
 CHEAP = {"column": "value", "min_value": 0, "max_value": 10}

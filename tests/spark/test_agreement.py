@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from tidemark.definition import Count, KinesisStream, Pipeline, Rollup, Window
 from tidemark.quality.rules import DERIVABLE
 from tidemark.quality.suite import parse_suite
-from tidemark_spark.validate import run_suite
+from tidemark_spark.batch.validate import run_suite
 
 KINDS = Pipeline(
     name="kinds",

@@ -7,14 +7,14 @@ from deltalake import DeltaTable
 from layers import kinesis_records, make_tables
 from pyspark.sql.streaming.datasource import ReadAllAvailable
 
-from tidemark.delta import open_table
-from tidemark.documents import Splitter
+from tidemark.core.documents import Splitter
+from tidemark.core.settings import Settings
+from tidemark.lake.delta import open_table
+from tidemark.lake.tables import tables_of
 from tidemark.pipelines.clickstream import clickstream
-from tidemark.settings import Settings
-from tidemark.tables import tables_of
-from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.bronze_log_41 import GuessingReader
-from tidemark_spark.bronze_log_42 import AdmissionReader
+from tidemark_spark.speed.bronze_source.reader_41 import GuessingReader
+from tidemark_spark.speed.bronze_source.reader_42 import AdmissionReader
+from tidemark_spark.speed.ingest import BronzeSink
 
 
 @pytest.fixture

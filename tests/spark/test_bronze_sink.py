@@ -11,16 +11,16 @@ import pyarrow.compute as pc
 import pytest
 from layers import kinesis_records, make_tables, read
 
-from tidemark.delta import open_table, position
-from tidemark.documents import EVENT_BYTES, Splitter
-from tidemark.durability import refuse_damaged
-from tidemark.errors import TableError
+from tidemark.core.documents import EVENT_BYTES, Splitter
+from tidemark.core.errors import TableError
+from tidemark.core.settings import Settings
+from tidemark.lake.delta import open_table, position
+from tidemark.lake.durability import refuse_damaged
+from tidemark.lake.tables import INGEST_APP, tables_of
 from tidemark.pipelines.clickstream import clickstream
-from tidemark.settings import Settings
-from tidemark.tables import INGEST_APP, tables_of
-from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.bronze_log_42 import AdmissionReader
-from tidemark_spark.streams import resume_position
+from tidemark_spark.driver.streams import resume_position
+from tidemark_spark.speed.bronze_source.reader_42 import AdmissionReader
+from tidemark_spark.speed.ingest import BronzeSink
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

@@ -9,9 +9,9 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from tidemark.errors import JobError, QualityGateError, TableError
-from tidemark_spark.causes import cause_of
-from tidemark_spark.streams import run_to_end, start_query
+from tidemark.core.errors import JobError, QualityGateError, TableError
+from tidemark_spark.driver.causes import cause_of
+from tidemark_spark.driver.streams import run_to_end, start_query
 
 SPARK, HEAP = "org.apache.spark.SparkException", "Java heap space: give the driver more memory"
 BUSY = "Python worker failed to connect back.: the machine is too busy to start a Python worker in time"

@@ -14,16 +14,16 @@ from layers import read
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from kinesis_emulator import running_emulator
-from tidemark.bundle import make_bundle
-from tidemark.jars import SPARK, ensure_jars
+from tidemark.cli.bundle import make_bundle
+from tidemark.core.processes import Child
+from tidemark.core.settings import Settings
+from tidemark.core.spark_start.conf import BUNDLE_ENVIRONMENT, pyspark_folder, submit_command, submit_environment
+from tidemark.core.spark_start.jars import SPARK, ensure_jars
+from tidemark.lake.tables import tables_of
 from tidemark.pipelines.clickstream import clickstream
-from tidemark.processes import Child
-from tidemark.producers.clickstream import events
-from tidemark.producers.producer import ensure_stream, kinesis_client, produce
+from tidemark.pipelines.producers.clickstream import events
+from tidemark.pipelines.producers.producer import ensure_stream, kinesis_client, produce
 from tidemark.serving import answer, pin
-from tidemark.settings import Settings
-from tidemark.spark_conf import BUNDLE_ENVIRONMENT, pyspark_folder, submit_command, submit_environment
-from tidemark.tables import tables_of
 
 RECORDS = 300
 

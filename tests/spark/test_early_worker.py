@@ -6,8 +6,8 @@ import sys
 import textwrap
 from pathlib import Path
 
-from tidemark.settings import get_settings
-from tidemark.spark_conf import spark_conf, worker_python
+from tidemark.core.settings import get_settings
+from tidemark.core.spark_start.conf import spark_conf, worker_python
 
 # What a busy machine does to the imports of a worker: here one takes longer than the ten seconds that Spark waits.
 SLOW = """

@@ -18,15 +18,15 @@ import pytest
 from great_expectations.expectations.registry import list_registered_expectation_implementations
 from pyspark.sql import SparkSession
 
+from tidemark.core.errors import ExpectationError
+from tidemark.core.settings import Settings
 from tidemark.definition import Count, KinesisStream, Pipeline, Rollup, Window
-from tidemark.errors import ExpectationError
+from tidemark.lake.tables import tables_of
+from tidemark.monitoring.check_results import newest, record
 from tidemark.quality.docs import PAGES, DataDocs
 from tidemark.quality.rules import DERIVABLE, KNOWN
 from tidemark.quality.suite import parse_suite
-from tidemark.settings import Settings
-from tidemark.tables import tables_of
-from tidemark.validations import newest, record
-from tidemark_spark.validate import validate
+from tidemark_spark.batch.validate import validate
 
 from layers import make_tables  # isort: skip
 

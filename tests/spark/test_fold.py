@@ -8,18 +8,18 @@ import pytest
 from layers import kinesis_records, make_tables, read
 from pyspark.sql import SparkSession
 
-from tidemark.delta import open_table, position, seal
-from tidemark.errors import CoverageError
+from tidemark.core.errors import CoverageError
+from tidemark.core.settings import Settings
+from tidemark.lake.delta import open_table, position, seal
+from tidemark.lake.publish import claim_folding, coverage, folded_app, publish_dates
+from tidemark.lake.tables import tables_of
 from tidemark.pipelines.clickstream import clickstream
-from tidemark.producers.clickstream import events
-from tidemark.publish import claim_folding, coverage, folded_app, publish_dates
+from tidemark.pipelines.producers.clickstream import events
 from tidemark.quality import load_suite
 from tidemark.serving import answer, pin
-from tidemark.settings import Settings
-from tidemark.tables import tables_of
-from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.fold import fold
-from tidemark_spark.reprocess import reprocess
+from tidemark_spark.batch.reprocess import reprocess
+from tidemark_spark.speed.fold import fold
+from tidemark_spark.speed.ingest import BronzeSink
 
 ROLLUP = clickstream.rollup("activity")
 GRACE = timedelta(hours=1)

@@ -12,23 +12,23 @@ from deltalake import write_deltalake
 from layers import kinesis_records, make_tables, read
 from pyspark.sql import SparkSession
 
-from tidemark.compaction import compact
+from tidemark.core.errors import CoverageError
+from tidemark.core.settings import Settings
 from tidemark.definition import Count, KinesisStream, Max, Pipeline, Rollup, Sum, Window
-from tidemark.delta import open_table
-from tidemark.errors import CoverageError
-from tidemark.generations import begin_generation, fingerprint
-from tidemark.overview import overview
+from tidemark.lake.delta import open_table
+from tidemark.lake.generations import begin_generation, fingerprint
+from tidemark.lake.maintenance.compaction import compact
+from tidemark.lake.tables import Tables, tables_of
+from tidemark.monitoring.overview import overview
 from tidemark.quality import Suite, load_suite
 from tidemark.serving import answer, pin
 from tidemark.serving.rows import rows_of
 from tidemark.serving.scan import _dataset
 from tidemark.serving.session import sql_session
-from tidemark.settings import Settings
-from tidemark.tables import Tables, tables_of
-from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.fold import fold
-from tidemark_spark.reconcile import reconcile
-from tidemark_spark.reprocess import reprocess
+from tidemark_spark.batch.reconcile import reconcile
+from tidemark_spark.batch.reprocess import reprocess
+from tidemark_spark.speed.fold import fold
+from tidemark_spark.speed.ingest import BronzeSink
 
 DAY = date(2026, 1, 1)
 NOW = datetime(2026, 1, 5, tzinfo=UTC)

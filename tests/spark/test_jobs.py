@@ -8,15 +8,15 @@ import orjson
 import pytest
 from layers import kinesis_records, make_tables, read
 
-from tidemark.errors import REFUSED
+from tidemark.core.errors import REFUSED
+from tidemark.core.settings import Settings
+from tidemark.core.spark_start.conf import RESULT, submit_command, submit_environment
+from tidemark.lake.tables import tables_of
+from tidemark.monitoring.check_results import newest
 from tidemark.pipelines.flights import flights
-from tidemark.producers.flights import events
+from tidemark.pipelines.producers.flights import events
 from tidemark.serving import answer, pin
-from tidemark.settings import Settings
-from tidemark.spark_conf import RESULT, submit_command, submit_environment
-from tidemark.tables import tables_of
-from tidemark.validations import newest
-from tidemark_spark.bronze import BronzeSink
+from tidemark_spark.speed.ingest import BronzeSink
 
 
 @pytest.fixture

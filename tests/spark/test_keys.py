@@ -12,13 +12,13 @@ import pytest
 from layers import kinesis_records, make_tables, read
 from pyspark.sql import SparkSession
 
+from tidemark.core.settings import Settings
 from tidemark.definition import KinesisStream, Pipeline
-from tidemark.generations import begin_generation, deduplication_id
+from tidemark.lake.generations import begin_generation, deduplication_id
+from tidemark.lake.tables import tables_of
 from tidemark.quality import load_suite
-from tidemark.settings import Settings
-from tidemark.tables import tables_of
-from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.reprocess import reprocess
+from tidemark_spark.batch.reprocess import reprocess
+from tidemark_spark.speed.ingest import BronzeSink
 
 _TEXTS = ['"e\\u0301"', '"\\u00e9"', '"E"', '"e"', '"e "', '""', '"\\u0000"', '"\\"]"']
 _MONEY = ["1", "1.0", "1.0001", "1e0", "123456789012345678.0001", "123456789012345678.0002", "-0"]

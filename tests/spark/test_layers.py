@@ -10,16 +10,16 @@ import pytest
 from layers import expected_activity, golden, kinesis_records, make_tables, read
 from pyspark.sql import SparkSession
 
+from tidemark.core.settings import Settings
 from tidemark.definition.measures import Dialect
-from tidemark.delta import open_table, position, seal
+from tidemark.lake.delta import open_table, position, seal
+from tidemark.lake.tables import INGEST_APP, REFINE_APP, tables_of
 from tidemark.pipelines.clickstream import clickstream
-from tidemark.producers.clickstream import events
+from tidemark.pipelines.producers.clickstream import events
 from tidemark.quality import load_suite
 from tidemark.serving import answer, pin, serving_sql
-from tidemark.settings import Settings
-from tidemark.tables import INGEST_APP, REFINE_APP, tables_of
-from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.reprocess import reprocess
+from tidemark_spark.batch.reprocess import reprocess
+from tidemark_spark.speed.ingest import BronzeSink
 
 ROLLUP = clickstream.rollup("activity")
 

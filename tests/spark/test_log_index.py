@@ -9,18 +9,18 @@ from layers import make_tables, read
 from pyspark.sql import SparkSession
 from sales_lake import DAYS, SALES, Lake, expectation, lake, pipeline, sale, settings, suite
 
-import tidemark_spark.reprocess as reprocessing
-from tidemark.delta import open_table
-from tidemark.errors import CoverageError, DefinitionChangedError, TableError, TidemarkError
-from tidemark.estimate import refuse_before_history, slice_of
-from tidemark.generations import begin_generation, plan
-from tidemark.publish import covered_app, publish_dates, replace_files
+import tidemark_spark.batch.reprocess as reprocessing
+from tidemark.core.errors import CoverageError, DefinitionChangedError, TableError, TidemarkError
+from tidemark.lake.delta import open_table
+from tidemark.lake.generations import begin_generation, plan
+from tidemark.lake.publish import covered_app, publish_dates, replace_files
+from tidemark.lake.tables import tables_of
+from tidemark.monitoring.estimate import refuse_before_history, slice_of
 from tidemark.quality.suite import Suite
 from tidemark.serving import answer, pin
-from tidemark.tables import tables_of
-from tidemark_spark import dated_anew
-from tidemark_spark.reconcile import reconcile
-from tidemark_spark.reprocess import reprocess
+from tidemark_spark.batch import dated_anew
+from tidemark_spark.batch.reconcile import reconcile
+from tidemark_spark.batch.reprocess import reprocess
 
 __all__ = ["lake", "settings", "suite"]
 

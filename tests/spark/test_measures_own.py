@@ -10,13 +10,13 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from tidemark.core.settings import get_settings
 from tidemark.definition import Dialect, Pipeline
-from tidemark.registry import load_pipelines
+from tidemark.lake.tables import batch_schema, silver_schema, speed_schema
+from tidemark.pipelines import load_pipelines
 from tidemark.serving import serving_sql
 from tidemark.serving.view import connect
-from tidemark.settings import get_settings
-from tidemark.tables import batch_schema, silver_schema, speed_schema
-from tidemark_spark.rollups import merge_partials, partial_aggregates
+from tidemark_spark.transforms.rollups import merge_partials, partial_aggregates
 
 GLOSSARY = Path(__file__).parents[2] / "docs" / "glossary.md"
 

@@ -9,20 +9,20 @@ import orjson
 from layers import kinesis_records, make_tables, read
 from pyspark.sql import SparkSession
 
-from tidemark.compaction import compact
+from tidemark.core.settings import Settings
 from tidemark.definition import Count, KinesisStream, Max, Pipeline, Rollup, Sum, Window
-from tidemark.generations import begin_generation
-from tidemark.overview import overview
+from tidemark.lake.generations import begin_generation
+from tidemark.lake.maintenance.compaction import compact
+from tidemark.lake.tables import tables_of
+from tidemark.monitoring.overview import overview
+from tidemark.monitoring.quarantine import counts
 from tidemark.quality import load_suite
-from tidemark.quarantine import counts
 from tidemark.serving import answer, pin
 from tidemark.serving.session import sql_session
-from tidemark.settings import Settings
-from tidemark.tables import tables_of
-from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.fold import fold
-from tidemark_spark.reconcile import reconcile
-from tidemark_spark.reprocess import reprocess
+from tidemark_spark.batch.reconcile import reconcile
+from tidemark_spark.batch.reprocess import reprocess
+from tidemark_spark.speed.fold import fold
+from tidemark_spark.speed.ingest import BronzeSink
 
 NAMES = [
     "select",

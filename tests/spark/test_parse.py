@@ -21,7 +21,7 @@ from pyspark.sql import SparkSession
 
 from tidemark.definition import KinesisStream, Pipeline
 from tidemark.quality import Suite
-from tidemark_spark.parse import parse
+from tidemark_spark.transforms.parse import parse
 
 AT = "2026-01-01T00:00:00Z"
 NO_RULES = Suite("none", "", (), ())

@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 from layers import ARRIVAL, kinesis_records, make_tables, read
 
+from tidemark.core.settings import Settings
+from tidemark.lake.tables import tables_of
 from tidemark.pipelines.clickstream import clickstream
-from tidemark.settings import Settings
-from tidemark.tables import tables_of
-from tidemark_spark.bronze import BronzeSink
+from tidemark_spark.speed.ingest import BronzeSink
 
 GOOD = {"event_id": "0000000a", "user_id": 1, "event": "click", "value": "1.50", "event_time": "2026-01-01T00:00:00Z"}
 FAR = (ARRIVAL + timedelta(days=2)).isoformat()

@@ -10,18 +10,18 @@ import pytest
 from layers import kinesis_records, make_tables, read
 from pyspark.sql import SparkSession
 
-from tidemark.errors import TableError
-from tidemark.generations import begin_generation
+from tidemark.core.errors import TableError
+from tidemark.core.settings import Settings
+from tidemark.lake.generations import begin_generation
+from tidemark.lake.tables import tables_of
+from tidemark.monitoring.quarantine import counts, explain
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.quality import Suite, load_suite
-from tidemark.quarantine import counts, explain
 from tidemark.serving import answer, pin
-from tidemark.settings import Settings
-from tidemark.tables import tables_of
-from tidemark_spark import replay as replaying
-from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.replay import replay
-from tidemark_spark.reprocess import reprocess
+from tidemark_spark.batch import replay as replaying
+from tidemark_spark.batch.replay import replay
+from tidemark_spark.batch.reprocess import reprocess
+from tidemark_spark.speed.ingest import BronzeSink
 
 KIND = "expect_column_values_to_be_between"
 RULE = f"expectation:{KIND}(value)"
@@ -84,7 +84,7 @@ def test_quarantine_is_counted_explained_and_replayed_exactly_once(
 
     # It dies after the first of the two dates was published, and before quarantine was cleared of it.
     with monkeypatch.context() as dying:
-        dying.setattr("tidemark_spark.reprocess.release_recovered", lambda *_: 1 / 0)
+        dying.setattr("tidemark_spark.batch.reprocess.release_recovered", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             replay(spark, clickstream, relaxed, settings, wait_seconds=5)
     assert read(tables.quarantine, settings).num_rows == 4

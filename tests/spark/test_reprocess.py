@@ -11,20 +11,20 @@ from layers import make_tables
 from pyspark.sql import SparkSession
 from sales_lake import DAYS, ROLLUP, SALES, SCHEMA, Lake, expectation, lake, pipeline, sale, settings, suite
 
-from tidemark.compaction import compact
+from tidemark.core.errors import CoverageError, QualityGateError, TableError
 from tidemark.definition import Count, Max, Rollup, Window
-from tidemark.delta import open_table
-from tidemark.errors import CoverageError, QualityGateError, TableError
-from tidemark.generations import begin_generation, current_generation
-from tidemark.publish import covered_app, publish_dates
+from tidemark.lake.delta import open_table
+from tidemark.lake.generations import begin_generation, current_generation
+from tidemark.lake.maintenance.compaction import compact
+from tidemark.lake.publish import covered_app, publish_dates
+from tidemark.lake.tables import tables_of
 from tidemark.quality.suite import Suite
 from tidemark.serving import answer, pin
 from tidemark.serving.session import sql_session
-from tidemark.tables import tables_of
-from tidemark_spark.fold import fold
-from tidemark_spark.history import roll_up_history
-from tidemark_spark.reconcile import reconcile
-from tidemark_spark.reprocess import reprocess
+from tidemark_spark.batch.reconcile import reconcile
+from tidemark_spark.batch.reprocess import reprocess
+from tidemark_spark.speed.fold import fold
+from tidemark_spark.speed.rollup_history import roll_up_history
 
 __all__ = ["lake", "settings", "suite"]
 

@@ -9,19 +9,19 @@ from layers import make_tables
 from pyspark.sql import SparkSession
 from sales_lake import DAYS, SALES, Lake, lake, pipeline, sale, settings, suite
 
+from tidemark.core.errors import UnavailableError
 from tidemark.definition import Count, Pipeline, Rollup, Sum, Window
-from tidemark.delta import open_table, position
-from tidemark.errors import UnavailableError
-from tidemark.generations import begin_generation
-from tidemark.publish import BEGUN_APP
+from tidemark.lake.delta import open_table, position
+from tidemark.lake.generations import begin_generation
+from tidemark.lake.publish import BEGUN_APP
+from tidemark.lake.tables import tables_of
 from tidemark.quality import Suite
 from tidemark.serving import answer, pin
-from tidemark.tables import tables_of
-from tidemark_spark import history
-from tidemark_spark.fold import fold
-from tidemark_spark.history import roll_up_history
-from tidemark_spark.reconcile import reconcile
-from tidemark_spark.reprocess import reprocess
+from tidemark_spark.batch.reconcile import reconcile
+from tidemark_spark.batch.reprocess import reprocess
+from tidemark_spark.speed import rollup_history as history
+from tidemark_spark.speed.fold import fold
+from tidemark_spark.speed.rollup_history import roll_up_history
 
 __all__ = ["lake", "settings", "suite"]
 HOURLY = Rollup("hourly", ["shop"], Window("1 hour"), {"n": Count(), "sum": Sum("amount")})

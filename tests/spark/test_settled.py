@@ -12,6 +12,7 @@ import pytest
 from layers import kinesis_records, make_tables
 from pyspark.sql import SparkSession
 
+from tidemark.core.settings import Settings
 from tidemark.definition import (
     ApproxDistinct,
     Count,
@@ -31,16 +32,15 @@ from tidemark.definition import (
     Variance,
     Window,
 )
-from tidemark.delta import create_tables, open_table
-from tidemark.generations import begin_generation
-from tidemark.producers.clickstream import events
+from tidemark.lake.delta import create_tables, open_table
+from tidemark.lake.generations import begin_generation
+from tidemark.lake.tables import tables_of
+from tidemark.pipelines.producers.clickstream import events
 from tidemark.quality import load_suite
 from tidemark.serving import answer, pin
 from tidemark.serving.session import sql_session
-from tidemark.settings import Settings
-from tidemark.tables import tables_of
-from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.reprocess import reprocess
+from tidemark_spark.batch.reprocess import reprocess
+from tidemark_spark.speed.ingest import BronzeSink
 
 MEASURES = {
     "n": Count(),

@@ -8,13 +8,13 @@ import pytest
 from layers import make_tables, read
 
 from kinesis_emulator import running_emulator
-from tidemark.errors import REFUSED, TRY_AGAIN
+from tidemark.core.errors import REFUSED, TRY_AGAIN
+from tidemark.core.settings import Settings
+from tidemark.core.spark_start.conf import submit_command, submit_environment
+from tidemark.lake.tables import tables_of
 from tidemark.pipelines.clickstream import clickstream
-from tidemark.producers.producer import ensure_stream, kinesis_client
+from tidemark.pipelines.producers.producer import ensure_stream, kinesis_client
 from tidemark.serving import answer, pin
-from tidemark.settings import Settings
-from tidemark.spark_conf import submit_command, submit_environment
-from tidemark.tables import tables_of
 
 ROLLUP = clickstream.rollup("activity")
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -88,8 +88,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_ends_the_streams_with_the_reason_and_room_lets_them_go_on(
     settings: Settings, url: str, small_disk: Path
 ) -> None:
-    from tidemark.producers.clickstream import events
-    from tidemark.producers.producer import produce
+    from tidemark.pipelines.producers.clickstream import events
+    from tidemark.pipelines.producers.producer import produce
 
     here = settings.model_copy(update={"kinesis_endpoint_url": url, "lake_uri": str(small_disk / "lake")})
     client = kinesis_client(here)

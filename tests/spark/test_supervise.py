@@ -2,9 +2,9 @@
 
 from pyspark.sql import SparkSession
 
-from tidemark.health import running_streams, stop_file
-from tidemark.settings import Settings
-from tidemark_spark.supervise import Supervisor
+from tidemark.core.settings import Settings
+from tidemark.core.stream_locks import running_streams, stop_file
+from tidemark_spark.driver.supervisor import Supervisor
 
 
 def test_the_request_to_stop_is_gone_when_the_streams_have_ended(spark: SparkSession, settings: Settings) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from layers import kinesis_records, make_tables, read
 
-from tidemark.registry import load_pipelines
+from tidemark.core.settings import Settings, get_settings
+from tidemark.lake.tables import tables_of
+from tidemark.pipelines import load_pipelines
 from tidemark.serving import answer, pin
-from tidemark.settings import Settings, get_settings
-from tidemark.tables import tables_of
-from tidemark_spark.bronze import BronzeSink
+from tidemark_spark.speed.ingest import BronzeSink
 
 DEFINITION = '''
 """Readings of thermometers."""

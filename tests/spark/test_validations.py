@@ -10,15 +10,15 @@ import pytest
 from layers import make_tables
 from pyspark.sql import SparkSession
 
-from tidemark.errors import ExpectationError
+from tidemark.core.errors import ExpectationError
+from tidemark.core.settings import Settings
+from tidemark.lake.tables import tables_of
+from tidemark.monitoring.check_results import Checked, newest, record
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.quality import Suite
 from tidemark.quality.docs import PAGES, DataDocs
 from tidemark.quality.suite import parse_suite
-from tidemark.settings import Settings
-from tidemark.tables import tables_of
-from tidemark.validations import Checked, newest, record
-from tidemark_spark.validate import critical_failures, validate
+from tidemark_spark.batch.validate import critical_failures, validate
 
 DAY = date(2026, 1, 1)
 ROWS = "SELECT concat('0000000', id) AS event_id, id AS user_id, CAST(id AS DECIMAL(12,2)) AS value, "

@@ -28,11 +28,11 @@ from tidemark.definition import (
     TopK,
     Window,
 )
+from tidemark.lake.tables import batch_schema, silver_schema, speed_schema
 from tidemark.serving import serving_sql
 from tidemark.serving.view import connect
-from tidemark.tables import batch_schema, silver_schema, speed_schema
-from tidemark_spark.rollups import merge_partials, partial_aggregates, with_finished
-from tidemark_spark.values import event_date
+from tidemark_spark.transforms.rollups import merge_partials, partial_aggregates, with_finished
+from tidemark_spark.transforms.values import event_date
 
 MEASURES = {
     "n": Count(),

@@ -12,16 +12,16 @@ import pytest
 from layers import kinesis_records, make_tables, read
 from pyspark.sql import SparkSession
 
+from tidemark.core.settings import Settings
 from tidemark.definition import Count, KinesisStream, Last, Pipeline, Rollup, SessionWindow, StdDev, Sum, TopK, Window
-from tidemark.generations import begin_generation
+from tidemark.lake.generations import begin_generation
+from tidemark.lake.tables import tables_of
 from tidemark.quality import load_suite
 from tidemark.serving import answer, pin
 from tidemark.serving.session import sql_session
-from tidemark.settings import Settings
-from tidemark.tables import tables_of
-from tidemark_spark.bronze import BronzeSink
-from tidemark_spark.reconcile import reconcile
-from tidemark_spark.reprocess import reprocess
+from tidemark_spark.batch.reconcile import reconcile
+from tidemark_spark.batch.reprocess import reprocess
+from tidemark_spark.speed.ingest import BronzeSink
 
 BERLIN = ZoneInfo("Europe/Berlin")
 GAP = timedelta(minutes=20)

@@ -19,7 +19,7 @@ from parse_texts import parse_texts
 from pyspark.sql import SparkSession
 
 from kinesis_emulator import running_emulator
-from tidemark.settings import get_settings
+from tidemark.core.settings import get_settings
 
 LOCK = Path(__file__).with_name("requirements.txt")
 SEAMS = ("after-ledger", "before-commit", "after-commit")

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from tidemark.core.settings import Settings
 from tidemark.pipelines.flights import flights
-from tidemark.producers.flights import events
-from tidemark.producers.producer import Produced, kinesis_client, produce
-from tidemark.settings import Settings
+from tidemark.pipelines.producers.flights import events
+from tidemark.pipelines.producers.producer import Produced, kinesis_client, produce
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 600

@@ -12,9 +12,9 @@ from urllib.parse import quote
 import psutil
 
 from tidemark.airflow.client import AirflowClient
+from tidemark.core.settings import Settings
+from tidemark.core.waiting import wait_for
 from tidemark.embedded.platform import Platform
-from tidemark.settings import Settings
-from tidemark.waiting import wait_for
 
 WAITS_FOR_A_PERSON = ("awaiting_input", "deferred")
 

@@ -5,8 +5,8 @@ import os
 import signal
 from pathlib import Path
 
-from tidemark.processes import Child, cpu_seconds
-from tidemark.waiting import wait_for
+from tidemark.core.processes import Child, cpu_seconds
+from tidemark.core.waiting import wait_for
 
 SUPPORT = Path(__file__).parent
 
@@ -32,7 +32,7 @@ def _worker_python(python: str) -> str:
     """The Python that Spark starts as a worker, which connects before it imports; as Tidemark's own jobs have it."""
     early = Path(python).with_name("tidemark-spark-python")
     if not early.exists():  # an environment that has another Spark, and no Tidemark
-        early.write_text(f"#!{python}\nfrom tidemark_spark.early_worker import main\n\nmain()\n")
+        early.write_text(f"#!{python}\nfrom tidemark_spark.driver.early_worker import main\n\nmain()\n")
         early.chmod(0o755)
     return str(early)
 

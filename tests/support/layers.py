@@ -11,12 +11,12 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
-from tidemark.delta import create_tables, open_table
+from tidemark.lake.delta import create_tables, open_table
+from tidemark.lake.tables import BRONZE_SCHEMA, KINESIS_COLUMNS, Table, tables_of
 from tidemark.quality import load_suite
-from tidemark.settings import Settings
-from tidemark.tables import BRONZE_SCHEMA, KINESIS_COLUMNS, Table, tables_of
-from tidemark_spark.refine import RefineSink, bronze_stream, refined_rows
+from tidemark_spark.speed.refine import RefineSink, bronze_stream, refined_rows
 
 ARRIVAL = datetime(2026, 1, 2, tzinfo=UTC)
 

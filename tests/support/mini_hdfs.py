@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tidemark.spark_conf import java_executable, pyspark_folder
+from tidemark.core.spark_start.conf import java_executable, pyspark_folder
 
 _ARTIFACT = ("org.apache.hadoop", "hadoop-client-minicluster")
 

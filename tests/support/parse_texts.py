@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from tidemark.definition import KinesisStream, Pipeline
 from tidemark.quality import Suite
-from tidemark_spark.parse import parse
+from tidemark_spark.transforms.parse import parse
 
 PIPELINE = Pipeline(
     name="p", source=KinesisStream("p"), schema=SCHEMA, event_time="at", key=["id"], rollups=[], suite="none.json"

@@ -9,14 +9,14 @@ import orjson
 import pytest
 from layers import kinesis_records, make_tables, read
 
+from tidemark.core.settings import Settings
 from tidemark.definition import Count, KinesisStream, Pipeline, Rollup, Sum, Window
-from tidemark.delta import seal
-from tidemark.generations import begin_generation
+from tidemark.lake.delta import seal
+from tidemark.lake.generations import begin_generation
+from tidemark.lake.tables import tables_of
 from tidemark.quality.suite import Suite, parse_suite
 from tidemark.serving import answer, pin
-from tidemark.settings import Settings
-from tidemark.tables import tables_of
-from tidemark_spark.bronze import BronzeSink
+from tidemark_spark.speed.ingest import BronzeSink
 
 SCHEMA = "id STRING, shop STRING, amount DECIMAL(12,2), at TIMESTAMP, sent TIMESTAMP"
 DAYS = [date(2026, 1, n) for n in range(1, 5)]

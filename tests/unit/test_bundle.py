@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tidemark import registry
-from tidemark.bundle import PYTHON, check_environment, make_bundle
-from tidemark.errors import DefinitionError, PreconditionError
-from tidemark.requirements import imports, locked, needed
-from tidemark.settings import Settings, get_settings
+from tidemark import pipelines as registry
+from tidemark.cli.bundle import PYTHON, check_environment, make_bundle
+from tidemark.core.errors import DefinitionError, PreconditionError
+from tidemark.core.settings import Settings, get_settings
+from tidemark.core.spark_start.requirements import imports, locked, needed
 
 PIPELINE = Settings().project_dir / "include/tidemark/pipelines/clickstream.py"
 LOCK = (
@@ -72,8 +72,8 @@ def test_definitions_and_suites_are_found_in_it_and_nowhere_else(
         subprocess.run([sys.executable, "-m", "zipfile", "-e", str(code), str(tmp_path / "code")], check=True)
         code = tmp_path / "code"
     program = (
-        "from tidemark.quality import load_suite; from tidemark.registry import load_pipelines; "
-        "from tidemark.settings import get_settings; import tidemark_spark, pyspark_kinesis; "
+        "from tidemark.quality import load_suite; from tidemark.pipelines import load_pipelines; "
+        "from tidemark.core.settings import get_settings; import tidemark_spark, pyspark_kinesis; "
         "print([(name, len(load_suite(p, get_settings()).names) > 0) for name, p in load_pipelines().items()])"
     )
     # Without `site` there are no editable installs. What the environment names is not what the bundle holds.

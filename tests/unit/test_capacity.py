@@ -10,12 +10,12 @@ import pytest
 from botocore.exceptions import ClientError
 
 from kinesis_emulator import running_emulator
+from tidemark.core.errors import PreconditionError
 from tidemark.definition import KinesisStream
-from tidemark.errors import PreconditionError
 from tidemark.pipelines.flights import flights
-from tidemark.producers import producer
-from tidemark.producers.capacity import Capacity, Wanted, advance, capacity
-from tidemark.producers.producer import ensure_stream
+from tidemark.pipelines.producers import producer
+from tidemark.pipelines.producers.capacity import Capacity, Wanted, advance, capacity
+from tidemark.pipelines.producers.producer import ensure_stream
 
 
 @pytest.fixture(scope="module")

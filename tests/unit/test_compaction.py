@@ -13,16 +13,16 @@ from deltalake import write_deltalake
 from s3_server import ACCESS, SECRET, new_bucket, running_s3
 from sample_pipeline import make_pipeline, make_rollup
 
-from tidemark.compaction import compact, small_files
+from tidemark.core.errors import TidemarkError
+from tidemark.core.settings import Settings
 from tidemark.definition import Count, Pipeline, Quantile, Window
-from tidemark.delta import NOTHING, OnceWriter, create_tables, files_of, open_table, position, seal, transactions
-from tidemark.errors import TidemarkError
-from tidemark.health import Health, health
-from tidemark.publish import StagedFile, covered_app, generation_app, mark_judged, publish_dates, staged_files
+from tidemark.lake.delta import NOTHING, OnceWriter, create_tables, files_of, open_table, position, seal, transactions
+from tidemark.lake.maintenance.compaction import compact, small_files
+from tidemark.lake.maintenance.vacuum import check_retention, vacuum
+from tidemark.lake.publish import StagedFile, covered_app, generation_app, mark_judged, publish_dates, staged_files
+from tidemark.lake.tables import INGEST_APP, SEGMENT_APP, Table, Tables, tables_of
+from tidemark.monitoring.health import Health, health
 from tidemark.serving import answer, pin
-from tidemark.settings import Settings
-from tidemark.tables import INGEST_APP, SEGMENT_APP, Table, Tables, tables_of
-from tidemark.vacuum import check_retention, vacuum
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = date(2026, 3, 1)

@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from tidemark.days import days_between, in_a_row
+from tidemark.core.days import days_between, in_a_row
 
 DAYS = [date(2026, 1, 31), date(2026, 2, 1), date(2026, 2, 3)]
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from sample_pipeline import make_pipeline, make_rollup
 
-from tidemark.columns import RESERVED_FOR_EVENTS, RESERVED_FOR_MEASURES
+from tidemark.core.columns import RESERVED_FOR_EVENTS, RESERVED_FOR_MEASURES
+from tidemark.core.errors import DefinitionError
+from tidemark.core.settings import Settings
 from tidemark.definition import (
     ApproxDistinct,
     Count,
@@ -24,9 +26,7 @@ from tidemark.definition import (
 )
 from tidemark.definition.schema import parse_ddl
 from tidemark.definition.window import parse_duration
-from tidemark.errors import DefinitionError
-from tidemark.settings import Settings
-from tidemark.tables import Table, Tables, tables_of
+from tidemark.lake.tables import Table, Tables, tables_of
 
 
 def test_a_valid_definition_has_no_problem() -> None:

@@ -14,17 +14,17 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
+from tidemark.core.errors import PreconditionError
+from tidemark.core.settings import Settings
 from tidemark.definition import Count
-from tidemark.delta import OnceWriter, create_tables
-from tidemark.demo.disturbances import BROKEN, DUPLICATES, SERVED, Disturbances, Expected, Kind
-from tidemark.demo.proof import prove, recompute
-from tidemark.demo.report import Account, account, print_report
-from tidemark.errors import PreconditionError
+from tidemark.embedded.demo.disturbances import BROKEN, DUPLICATES, SERVED, Disturbances, Expected, Kind
+from tidemark.embedded.demo.proof import prove, recompute
+from tidemark.embedded.demo.report import Account, account, print_report
+from tidemark.lake.delta import OnceWriter, create_tables
+from tidemark.lake.tables import tables_of
 from tidemark.pipelines.flights import flights
-from tidemark.producers.flights import events, read_flights
-from tidemark.producers.producer import Event, Produced, put_records
-from tidemark.settings import Settings
-from tidemark.tables import tables_of
+from tidemark.pipelines.producers.flights import events, read_flights
+from tidemark.pipelines.producers.producer import Event, Produced, put_records
 
 FLIGHTS = 6_000
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemark.documents import (
+from tidemark.core.documents import (
     EVENT_BYTES,
     MAX_EVENTS,
     ORDINAL,

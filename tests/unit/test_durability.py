@@ -9,11 +9,11 @@ import pytest
 from deltalake import DeltaTable
 from sample_pipeline import make_pipeline
 
-from tidemark.delta import OnceWriter, create_tables, open_table, position
-from tidemark.durability import refuse_damaged
-from tidemark.errors import TableError
-from tidemark.settings import Settings
-from tidemark.tables import REFINE_APP, tables_of
+from tidemark.core.errors import TableError
+from tidemark.core.settings import Settings
+from tidemark.lake.delta import OnceWriter, create_tables, open_table, position
+from tidemark.lake.durability import refuse_damaged
+from tidemark.lake.tables import REFINE_APP, tables_of
 
 PIPELINE = make_pipeline()
 DAY = date(2026, 1, 1)

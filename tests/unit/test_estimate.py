@@ -1,6 +1,6 @@
 """What is expected of a run, from what earlier ones took."""
 
-from tidemark.estimate import Timed, expected_seconds, timed
+from tidemark.monitoring.estimate import Timed, expected_seconds, timed
 
 
 def test_nothing_is_expected_without_earlier_runs() -> None:

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pytest
 from sample_pipeline import make_pipeline, make_rollup
 
+from tidemark.core.errors import DefinitionError, TableError
+from tidemark.core.settings import Settings
 from tidemark.definition import Count, Max, Min, Pipeline, Sum, Window
-from tidemark.delta import OnceWriter, create_tables, open_table
-from tidemark.errors import DefinitionError, TableError
-from tidemark.generations import begin_generation, current_generation, refuse_incompatible
+from tidemark.lake.delta import OnceWriter, create_tables, open_table
+from tidemark.lake.generations import begin_generation, current_generation, refuse_incompatible
+from tidemark.lake.tables import tables_of
 from tidemark.quality.suite import RowRule, Suite
 from tidemark.serving.scan import create_view
-from tidemark.settings import Settings
-from tidemark.tables import tables_of
 
 NO_RULES = Suite("shops", {}, (), ())
 BEFORE = make_pipeline()

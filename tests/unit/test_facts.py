@@ -6,13 +6,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tidemark.delta import OnceWriter, create_tables, mark, open_table
-from tidemark.errors import DisagreementError
-from tidemark.facts import batch_facts
+from tidemark.core.errors import DisagreementError
+from tidemark.core.settings import Settings
+from tidemark.lake.delta import OnceWriter, create_tables, mark, open_table
+from tidemark.lake.publish import covered_app
+from tidemark.lake.tables import tables_of
+from tidemark.monitoring.asset_facts import batch_facts
 from tidemark.pipelines.flights import flights
-from tidemark.publish import covered_app
-from tidemark.settings import Settings
-from tidemark.tables import tables_of
 
 DAY = date(2013, 1, 1)
 WEEK = (DAY, DAY + timedelta(days=7))

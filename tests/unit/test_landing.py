@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sample_pipeline import make_pipeline
 
-from tidemark.errors import DefinitionError
-from tidemark.producers.landing import MAX_LINE_BYTES, File, Folder, LandingError, folder_of, lines
-from tidemark.producers.producer import MAX_BYTES_PER_PUT, batched, partition_key
+from tidemark.core.errors import DefinitionError
+from tidemark.pipelines.producers.landing import MAX_LINE_BYTES, File, Folder, LandingError, folder_of, lines
+from tidemark.pipelines.producers.producer import MAX_BYTES_PER_PUT, batched, partition_key
 
 LANDED = datetime(2026, 1, 1, tzinfo=UTC)
 

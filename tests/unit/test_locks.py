@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tidemark.errors import BusyError, TidemarkError
-from tidemark.health import running_streams, stop_file, stream_lock
-from tidemark.locks import FileLock, claim_dates, refuse_claimed
-from tidemark.settings import Settings
+from tidemark.core.errors import BusyError, TidemarkError
+from tidemark.core.locks import FileLock, claim_dates, refuse_claimed
+from tidemark.core.settings import Settings
+from tidemark.core.stream_locks import running_streams, stop_file, stream_lock
 
 JANUARY = (date(2013, 1, 1), date(2013, 2, 1))
 
@@ -42,8 +42,8 @@ def test_overlapping_ranges_are_held_one_at_a_time_and_the_holder_is_named(
 
 def test_a_killed_holder_holds_nothing(settings: Settings, tmp_path: Path) -> None:
     program = (
-        "import sys, signal; from datetime import date; from tidemark.locks import claim_dates; "
-        "from tidemark.settings import Settings; "
+        "import sys, signal; from datetime import date; from tidemark.core.locks import claim_dates; "
+        "from tidemark.core.settings import Settings; "
         "held = claim_dates('flights', date(2013, 1, 1), date(2013, 2, 1), Settings(state_uri=sys.argv[1])); "
         "print('held', flush=True); signal.pause()"
     )

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_pipeline import make_pipeline
 
+from tidemark.core.errors import TableError, TidemarkError
+from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
-from tidemark.delta import OnceWriter, create_tables, open_table
-from tidemark.errors import TableError, TidemarkError
-from tidemark.health import health
-from tidemark.log import DateIndex, Interval, ended_segment, first_within, places
-from tidemark.publish import publish_dates, staged_files
-from tidemark.settings import Settings
-from tidemark.tables import INGEST_APP, SEALED_APP, SEGMENT_APP, Tables, tables_of
-from tidemark.vacuum import vacuum
+from tidemark.lake.delta import OnceWriter, create_tables, open_table
+from tidemark.lake.log import DateIndex, Interval, ended_segment, first_within, places
+from tidemark.lake.maintenance.vacuum import vacuum
+from tidemark.lake.publish import publish_dates, staged_files
+from tidemark.lake.tables import INGEST_APP, SEALED_APP, SEGMENT_APP, Tables, tables_of
+from tidemark.monitoring.health import health
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTES = timedelta(minutes=1)

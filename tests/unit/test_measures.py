@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_pipeline import make_pipeline, make_rollup
 
+from tidemark.core.errors import DefinitionError
 from tidemark.definition import (
     ApproxDistinct,
     Count,
@@ -28,7 +29,6 @@ from tidemark.definition import (
     Variance,
 )
 from tidemark.definition.measures.base import as_double
-from tidemark.errors import DefinitionError
 
 SCHEMA = make_pipeline().events
 GIVEN = "FILTER (WHERE `amount` IS NOT NULL)"

@@ -7,11 +7,11 @@ import pyarrow as pa
 from deltalake import write_deltalake
 from sample_pipeline import make_pipeline
 
-from tidemark.delta import create_tables, open_table, transactions
-from tidemark.overview import MAX_GAPS, Day, gaps, months, overview
-from tidemark.publish import covered_app
-from tidemark.settings import Settings
-from tidemark.tables import Table, tables_of
+from tidemark.core.settings import Settings
+from tidemark.lake.delta import create_tables, open_table, transactions
+from tidemark.lake.publish import covered_app
+from tidemark.lake.tables import Table, tables_of
+from tidemark.monitoring.overview import MAX_GAPS, Day, gaps, months, overview
 
 FIRST, SECOND, THIRD = (date(2026, 2, day) for day in (1, 2, 3))
 

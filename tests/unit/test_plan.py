@@ -8,14 +8,14 @@ import pyarrow as pa
 import pytest
 from sample_pipeline import make_pipeline, make_rollup
 
+from tidemark.core.errors import DefinitionError
+from tidemark.core.settings import Settings
 from tidemark.definition import Count, Max, Pipeline, Rollup, Sum, Window
-from tidemark.delta import OnceWriter, create_tables, mark, open_table
-from tidemark.errors import DefinitionError
-from tidemark.generations import Category, Change, History, begin_generation, plan, refuse_incompatible
-from tidemark.publish import generation_app
+from tidemark.lake.delta import OnceWriter, create_tables, mark, open_table
+from tidemark.lake.generations import Category, Change, History, begin_generation, plan, refuse_incompatible
+from tidemark.lake.publish import generation_app
+from tidemark.lake.tables import REFINE_APP, tables_of
 from tidemark.quality.suite import RowRule, Suite
-from tidemark.settings import Settings
-from tidemark.tables import REFINE_APP, tables_of
 
 NO_RULES = Suite("shops", {}, (), ())
 BEFORE = make_pipeline()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tidemark.settings import Settings
+from tidemark.core.settings import Settings
 
 SCRIPT = Settings().project_dir / "scripts" / "prerequisites.sh"
 OLDEST, NEWEST = 11, 14

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tidemark.processes import first_error
+from tidemark.core.processes import first_error
 
 
 @pytest.mark.parametrize("odd", ["\u2028", "\u2029", "\x85", "\x0b", "\x1c"])

@@ -16,12 +16,12 @@ from sample_pipeline import make_pipeline
 from typer.testing import CliRunner
 
 from tidemark.cli import app
-from tidemark.delta import create_tables, open_table
-from tidemark.errors import TidemarkError
-from tidemark.profile import propose_suite
+from tidemark.core.errors import TidemarkError
+from tidemark.core.settings import Settings, get_settings
+from tidemark.lake.delta import create_tables, open_table
+from tidemark.lake.tables import tables_of
+from tidemark.monitoring.profiler import propose_suite
 from tidemark.quality.suite import parse_suite
-from tidemark.settings import Settings, get_settings
-from tidemark.tables import tables_of
 
 PIPELINE = make_pipeline()
 ROWS = [

@@ -12,11 +12,11 @@ from deltalake import write_deltalake
 from typer.testing import CliRunner
 
 from tidemark.cli import app
-from tidemark.delta import create_tables, open_table
+from tidemark.core.settings import get_settings
+from tidemark.lake.delta import create_tables, open_table
+from tidemark.lake.tables import Tables, tables_of
+from tidemark.monitoring.check_results import Checked, record
 from tidemark.pipelines.flights import flights
-from tidemark.settings import get_settings
-from tidemark.tables import Tables, tables_of
-from tidemark.validations import Checked, record
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FAR = b'{"carrier": "UA", "flight": 1, "origin": "EWR", "distance": 30000}'

@@ -7,9 +7,9 @@ from types import ModuleType
 import pytest
 from sample_pipeline import make_pipeline
 
-from tidemark.errors import DefinitionError
-from tidemark.registry import collect, get_pipeline, load_pipelines
-from tidemark.settings import get_settings
+from tidemark.core.errors import DefinitionError
+from tidemark.core.settings import get_settings
+from tidemark.pipelines import collect, get_pipeline, load_pipelines
 
 DEFINITION = """
 from tidemark.definition import Count, KinesisStream, Pipeline, Rollup, Window

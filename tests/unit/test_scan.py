@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, Field, write_deltalake
 
-from tidemark.delta import EVOLVED
+from tidemark.lake.delta import EVOLVED
 from tidemark.serving.scan import create_view, relation
 from tidemark.serving.view import connect
 

@@ -15,9 +15,9 @@ from sample_pipeline import VISITS, make_pipeline, make_rollup
 
 from tidemark.definition import Window
 from tidemark.definition.measures import Dialect
+from tidemark.lake.tables import batch_schema, speed_schema
 from tidemark.serving import serving_sql
 from tidemark.serving.view import connect
-from tidemark.tables import batch_schema, speed_schema
 
 PIPELINE = make_pipeline()
 PANE = timedelta(minutes=5)

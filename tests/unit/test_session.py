@@ -9,12 +9,12 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from sample_pipeline import VISITS, make_pipeline, make_rollup
 
-from tidemark.delta import create_tables, mark, open_table
-from tidemark.publish import BEGUN_APP
+from tidemark.core.settings import Settings
+from tidemark.lake.delta import create_tables, mark, open_table
+from tidemark.lake.publish import BEGUN_APP
+from tidemark.lake.tables import Table, tables_of
 from tidemark.serving import session
 from tidemark.serving.session import sql_session
-from tidemark.settings import Settings
-from tidemark.tables import Table, tables_of
 
 SHOPS = make_pipeline(rollups=[VISITS, make_rollup(name="others")])
 ASKED = ("SELECT * FROM {}", "SELECT count(*) FROM {}", "SELECT 1 FROM {} WHERE shop = 'a'")

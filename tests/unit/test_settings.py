@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tidemark.errors import SettingsError
-from tidemark.settings import Settings, get_settings
+from tidemark.core.errors import SettingsError
+from tidemark.core.settings import Settings, get_settings
 
 
 @pytest.fixture(autouse=True)

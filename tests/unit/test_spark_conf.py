@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tidemark.errors import PreconditionError, SettingsError
-from tidemark.settings import Settings, get_settings
-from tidemark.spark_conf import (
+from tidemark.core.errors import PreconditionError, SettingsError
+from tidemark.core.settings import Settings, get_settings
+from tidemark.core.spark_start.conf import (
     JAVA_OPTIONS,
     class_archive,
     class_archive_name,

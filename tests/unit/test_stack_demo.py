@@ -13,13 +13,13 @@ from scripted_http import scripted_server
 
 from kinesis_emulator import running_emulator
 from tidemark.airflow.client import AirflowClient
-from tidemark.demo.disturbances import Disturbances, Expected
-from tidemark.demo.stack import run_in_stack
-from tidemark.errors import JobError, PreconditionError
-from tidemark.locks import FileLock
+from tidemark.core.errors import JobError, PreconditionError
+from tidemark.core.locks import FileLock
+from tidemark.core.settings import Settings
+from tidemark.embedded.demo.disturbances import Disturbances, Expected
+from tidemark.embedded.demo.stack import run_in_stack
 from tidemark.pipelines.flights import flights
-from tidemark.producers.producer import ensure_stream, kinesis_client, produce, stream_data
-from tidemark.settings import Settings
+from tidemark.pipelines.producers.producer import ensure_stream, kinesis_client, produce, stream_data
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tidemark.jars import DELTA_ARTIFACT, SPARK
-from tidemark.registry import load_pipelines
+from tidemark.core.spark_start.jars import DELTA_ARTIFACT, SPARK
+from tidemark.pipelines import load_pipelines
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = (ROOT / "docker-compose.yml").read_text()

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from layers import make_tables
 from sample_pipeline import make_pipeline
 
-from tidemark.delta import OnceWriter, files_of, open_table, position
-from tidemark.publish import STAGED_FOLDER, staged_files
-from tidemark.settings import Settings
-from tidemark.tables import REFINE_APP, Table, tables_of
+from tidemark.core.settings import Settings
+from tidemark.lake.delta import OnceWriter, files_of, open_table, position
+from tidemark.lake.publish import STAGED_FOLDER, staged_files
+from tidemark.lake.tables import REFINE_APP, Table, tables_of
 
 WIDE = make_pipeline(
     schema="id STRING, shop STRING, amount DECIMAL(15,2), wide DECIMAL(16,2), born DATE, at TIMESTAMP", rollups=[]

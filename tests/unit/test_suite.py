@@ -8,12 +8,12 @@ import orjson
 import pytest
 from sample_pipeline import make_pipeline
 
-from tidemark.errors import ExpectationError
+from tidemark.core.errors import ExpectationError
+from tidemark.core.settings import Settings
+from tidemark.pipelines import load_pipelines
 from tidemark.quality import Suite, load_suite
 from tidemark.quality.parameters import needed_parameters
 from tidemark.quality.suite import parse_suite
-from tidemark.registry import load_pipelines
-from tidemark.settings import Settings
 
 PIPELINE = make_pipeline()
 

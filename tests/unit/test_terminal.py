@@ -10,12 +10,12 @@ import pytest
 
 from tidemark.cli import main
 from tidemark.cli.data import print_rows
-from tidemark.delta import create_tables
-from tidemark.errors import TidemarkError
-from tidemark.registry import get_pipeline
-from tidemark.settings import Settings
-from tidemark.tables import tables_of
-from tidemark.terminal import one_line, plain_console, print_table, printable
+from tidemark.core.errors import TidemarkError
+from tidemark.core.settings import Settings
+from tidemark.core.terminal import one_line, plain_console, print_table, printable
+from tidemark.lake.delta import create_tables
+from tidemark.lake.tables import tables_of
+from tidemark.pipelines import get_pipeline
 
 HOSTILE = {
     "[/red]": "[/red]",
@@ -30,7 +30,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize(("held", "shown"), HOSTILE.items())
 def test_cells_of_tables_show_what_is_held(held: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from tidemark_spark.job import show
+    from tidemark_spark.driver.job import show
 
     print_rows([{"key": held, "n": 1_000}], as_json=False)
     show("drift", ["key", "n"], [(held, 1_000)])
@@ -66,7 +66,7 @@ def test_one_line_begins_no_other_and_is_no_longer_than_asked() -> None:
 
 
 def test_a_job_that_is_refused_says_so_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    from tidemark_spark.job import _end
+    from tidemark_spark.driver.job import _end
 
     with pytest.raises(SystemExit):
         _end(65, "it breaks id: observed a\nerror: all is well\nRESULT {}")

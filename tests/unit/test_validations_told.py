@@ -2,7 +2,7 @@
 
 import orjson
 
-from tidemark.validations import TEXT_CHARACTERS, Checked, sample_text, shortened
+from tidemark.monitoring.check_results import TEXT_CHARACTERS, Checked, sample_text, shortened
 
 HUGE = "é\n" * 5_000_000
 ROW = {"id": HUGE, "n": 7, "raw": b"\xff" * 5_000_000, "nested": [HUGE, {"x": HUGE}], "absent": None}

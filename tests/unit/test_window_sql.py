@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from sample_pipeline import make_pipeline, make_rollup
 
 from tidemark.definition import Count, Dialect, Pipeline, SessionWindow, Window
+from tidemark.lake.tables import batch_schema, speed_schema
 from tidemark.serving import serving_sql
 from tidemark.serving.times import days_later
 from tidemark.serving.view import connect
-from tidemark.tables import batch_schema, speed_schema
 
 GAP = timedelta(minutes=1)
 MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)

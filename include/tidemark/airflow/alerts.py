@@ -14,7 +14,7 @@ from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.sdk.exceptions import AirflowNotFoundException
 from asgiref.sync import sync_to_async
 
-from tidemark.terminal import one_line
+from tidemark.core.terminal import one_line
 
 ALERT_CONNECTION = "tidemark_alerts"
 """Whom to tell. It is Airflow's to keep, in its database or a secrets backend. Of type HTTP: host is a webhook's whole

@@ -11,11 +11,11 @@ from typing import Any
 
 from airflow.sdk import Asset, task
 
+from tidemark.core.settings import Settings, get_settings
 from tidemark.definition import Pipeline
-from tidemark.facts import batch_facts, serving_facts, table_facts
-from tidemark.registry import get_pipeline
-from tidemark.settings import Settings, get_settings
-from tidemark.tables import tables_of
+from tidemark.lake.tables import tables_of
+from tidemark.monitoring.asset_facts import batch_facts, serving_facts, table_facts
+from tidemark.pipelines import get_pipeline
 
 
 def table_asset(pipeline: Pipeline, table: str) -> Asset:

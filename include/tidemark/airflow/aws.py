@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from tidemark.settings import Settings
+from tidemark.core.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import httpx
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fixed
 
-from tidemark.errors import JobError, UnavailableError
+from tidemark.core.errors import JobError, UnavailableError
 
 _retry = retry(
     retry=retry_if_exception_type(UnavailableError),

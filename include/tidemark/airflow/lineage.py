@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 from airflow.sdk import Asset
 
 from tidemark.airflow.assets import serving_assets, stream_asset
+from tidemark.core.settings import Settings, get_settings
 from tidemark.definition import Pipeline, Rollup
-from tidemark.registry import get_pipeline
-from tidemark.settings import Settings, get_settings
-from tidemark.tables import Table, tables_of
+from tidemark.lake.tables import Table, tables_of
+from tidemark.pipelines import get_pipeline
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage

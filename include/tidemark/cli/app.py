@@ -6,8 +6,8 @@ import typer
 from rich.text import Text
 
 from tidemark.cli import data, demo, jobs, package, plan, platform, quality, quarantine
-from tidemark.errors import TidemarkError
-from tidemark.terminal import plain_console, printable
+from tidemark.core.errors import TidemarkError
+from tidemark.core.terminal import plain_console, printable
 
 app = typer.Typer(
     name="tidemark",

@@ -13,13 +13,13 @@ import typer
 from rich.filesize import decimal
 
 from tidemark.cli.jobs import PipelineArgument
-from tidemark.errors import TidemarkError
-from tidemark.registry import get_pipeline, load_pipelines
-from tidemark.settings import get_settings
-from tidemark.terminal import lasted, plain_console, print_table
+from tidemark.core.errors import TidemarkError
+from tidemark.core.settings import get_settings
+from tidemark.core.terminal import lasted, plain_console, print_table
+from tidemark.pipelines import get_pipeline, load_pipelines
 
 if TYPE_CHECKING:
-    from tidemark.producers.producer import Produced
+    from tidemark.pipelines.producers.producer import Produced
 
 _TELL_SECONDS = 10.0
 """Between two lines of progress where no terminal shows a bar."""
@@ -60,11 +60,11 @@ def init(
     streams: Annotated[bool, typer.Option("--streams", help="Its Kinesis stream, too.")] = False,
 ) -> None:
     """Create the tables of a pipeline where they do not exist, and add the columns that its definition has gained."""
-    from tidemark.delta import create_tables
-    from tidemark.generations import refuse_incompatible
-    from tidemark.producers.producer import ensure_stream, kinesis_client
+    from tidemark.lake.delta import create_tables
+    from tidemark.lake.generations import refuse_incompatible
+    from tidemark.lake.tables import tables_of
+    from tidemark.pipelines.producers.producer import ensure_stream, kinesis_client
     from tidemark.quality import load_suite
-    from tidemark.tables import tables_of
 
     settings = get_settings()
     for definition in [get_pipeline(pipeline)] if pipeline else load_pipelines().values():
@@ -84,7 +84,7 @@ def status(
 ) -> None:
     """Show the parts of the platform, if it runs here, and each table's position in the log, lag, rows, files, size."""
     from tidemark.cli.platform import parts_table, platform_record
-    from tidemark.status import pipeline_status
+    from tidemark.monitoring.status import pipeline_status
 
     if not json and (record := platform_record()) is not None:
         plain_console().print(parts_table(record.parts(), get_settings()))
@@ -133,8 +133,8 @@ def sql(query: Annotated[str, typer.Argument(help="A SELECT of DuckDB's dialect.
 
 def seal(pipeline: PipelineArgument) -> None:
     """Close the open segment of the log, so that a reprocess can cover it."""
-    from tidemark.delta import seal as seal_segment
-    from tidemark.tables import tables_of
+    from tidemark.lake.delta import seal as seal_segment
+    from tidemark.lake.tables import tables_of
 
     sealed = seal_segment(tables_of(get_pipeline(pipeline), get_settings()), get_settings())
     done = f"sealed through segment {sealed.segment} (ingest_batch {sealed.through})"
@@ -153,8 +153,8 @@ def produce(
     from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
     from tidemark.cli.platform import end_on_signals
-    from tidemark.producers.producer import Produced, ensure_stream, kinesis_client, sample_events
-    from tidemark.producers.producer import produce as put
+    from tidemark.pipelines.producers.producer import Produced, ensure_stream, kinesis_client, sample_events
+    from tidemark.pipelines.producers.producer import produce as put
 
     definition = get_pipeline(pipeline)
     client = kinesis_client(get_settings())

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from tidemark.cli.platform import end_on_signals
-from tidemark.errors import DisagreementError
-from tidemark.settings import get_settings
-from tidemark.terminal import plain_console
+from tidemark.core.errors import DisagreementError
+from tidemark.core.settings import get_settings
+from tidemark.core.terminal import plain_console
 
 
 def register(app: typer.Typer) -> None:
@@ -32,8 +32,8 @@ def demo(
     No Docker and no cloud account. Exit code 1 if any figure disagrees. With --stack: the same job and proof on what
     `docker compose up` has started, with the flights after those of the last time.
     """
-    from tidemark.demo.run import Demo, DemoOptions
-    from tidemark.demo.stack import AIRFLOW_VARIABLE, StackDemo, run_in_stack
+    from tidemark.embedded.demo.run import Demo, DemoOptions
+    from tidemark.embedded.demo.stack import AIRFLOW_VARIABLE, StackDemo, run_in_stack
 
     if stack and AIRFLOW_VARIABLE not in os.environ:
         chosen = ["--rate", str(rate), *(["--records", str(records)] if records else [])]

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from tidemark.core.errors import TRY_AGAIN, JobError, TidemarkError
+from tidemark.core.settings import get_settings
+from tidemark.core.terminal import plain_console, printable
 from tidemark.embedded.parts import MAX_ENDS, Backoff
-from tidemark.errors import TRY_AGAIN, JobError, TidemarkError
-from tidemark.registry import get_pipeline
-from tidemark.settings import get_settings
-from tidemark.terminal import plain_console, printable
+from tidemark.pipelines import get_pipeline
 
 PipelineArgument = Annotated[str, typer.Argument(help="Name of the pipeline.")]
 FromOption = Annotated[str, typer.Option("--from", help="First event date, such as 2013-01-01.")]
@@ -33,8 +33,8 @@ def register(app: typer.Typer) -> None:
 
 def submit(job: str, arguments: list[str]) -> None:
     """Run a job of spark/jobs; ``arguments`` begin with ``--pipeline`` and its name. Raises JobError if it fails."""
-    from tidemark.jars import ensure_jars
-    from tidemark.spark_conf import java_executable, submit_command, submit_environment
+    from tidemark.core.spark_start.conf import java_executable, submit_command, submit_environment
+    from tidemark.core.spark_start.jars import ensure_jars
 
     settings = get_settings()
     java_executable()
@@ -57,8 +57,8 @@ def jars(
     archive: Annotated[bool, typer.Option(help="Archive the classes, for faster starts: 200 MB.")] = True,
 ) -> None:
     """Resolve the Delta jars into the project's own folder, and archive the classes that Spark loads (once)."""
-    from tidemark.class_archive import ensure_class_archive
-    from tidemark.jars import ensure_jars
+    from tidemark.core.spark_start.cds_archive import ensure_class_archive
+    from tidemark.core.spark_start.jars import ensure_jars
 
     settings, say = get_settings(), plain_console(stderr=True).print
     found = ensure_jars(settings, say)
@@ -92,7 +92,7 @@ def stop(
     """Stop the streams of a pipeline after their micro-batch; Airflow starts them again unless the DAG is paused."""
     from tenacity import RetryError, retry, retry_if_result, stop_after_delay, wait_fixed
 
-    from tidemark.health import running_streams, stop_file
+    from tidemark.core.stream_locks import running_streams, stop_file
 
     settings, name = get_settings(), get_pipeline(pipeline).name
     asked = stop_file(name, settings)

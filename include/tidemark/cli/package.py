@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.table import Table as RichTable
 
-from tidemark.settings import get_settings
-from tidemark.terminal import plain_console
+from tidemark.core.settings import get_settings
+from tidemark.core.terminal import plain_console
 
 
 def register(app: typer.Typer) -> None:
@@ -24,8 +24,8 @@ def package(
     ] = None,
 ) -> None:
     """Bundle code, definitions, suites, jobs and Delta's jars for a cluster (TIDEMARK_SPARK_BUNDLE)."""
-    from tidemark.bundle import make_bundle
-    from tidemark.jars import ensure_jars
+    from tidemark.cli.bundle import make_bundle
+    from tidemark.core.spark_start.jars import ensure_jars
 
     settings, console = get_settings(), plain_console()
     jars = ensure_jars(settings, plain_console(stderr=True).print, spark)

@@ -7,9 +7,9 @@ import typer
 
 from tidemark.cli.data import JsonOption, print_rows
 from tidemark.cli.jobs import PipelineArgument
-from tidemark.registry import get_pipeline
-from tidemark.settings import get_settings
-from tidemark.terminal import plain_console
+from tidemark.core.settings import get_settings
+from tidemark.core.terminal import plain_console
+from tidemark.pipelines import get_pipeline
 
 _LISTED = 20
 
@@ -31,7 +31,7 @@ def plan(
 
     The exit code is 1 if the streams would refuse it.
     """
-    from tidemark.generations import History, plan
+    from tidemark.lake.generations import History, plan
     from tidemark.quality import load_suite
 
     settings, definition = get_settings(), get_pipeline(pipeline)

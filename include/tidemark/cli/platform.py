@@ -14,10 +14,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from tidemark.errors import JobError, TidemarkError
-from tidemark.registry import get_pipeline, load_pipelines
-from tidemark.settings import Settings, get_settings
-from tidemark.terminal import lasted, plain_console, printable
+from tidemark.core.errors import JobError, TidemarkError
+from tidemark.core.settings import Settings, get_settings
+from tidemark.core.terminal import lasted, plain_console, printable
+from tidemark.pipelines import get_pipeline, load_pipelines
 
 if TYPE_CHECKING:
     from tidemark.embedded.record import PartRecord, Record
@@ -147,7 +147,7 @@ def addresses(record: "Record") -> list[Text]:
 
 def _says(part: "PartRecord", settings: Settings) -> str:
     """Why it ended, as long as it is not back; of streams, what they did last."""
-    from tidemark.health import running_streams
+    from tidemark.core.stream_locks import running_streams
 
     if part.state not in ("ready", "done") and part.cause:
         return f"{part.cause} (log: {part.log})"

@@ -9,9 +9,9 @@ import typer
 
 from tidemark.cli.data import JsonOption, print_rows
 from tidemark.cli.jobs import PipelineArgument
-from tidemark.errors import TidemarkError
-from tidemark.registry import get_pipeline
-from tidemark.settings import get_settings
+from tidemark.core.errors import TidemarkError
+from tidemark.core.settings import get_settings
+from tidemark.pipelines import get_pipeline
 
 RESULTS = {True: "passed", False: "FAILED", None: "skipped"}
 SHOWN = ("severity", "expectation", "asks", "unexpected", "observed", "samples")
@@ -55,8 +55,8 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show what the newest validation found: each expectation with its figures and sample rows."""
-    from tidemark.tables import tables_of
-    from tidemark.validations import STAGES, newest
+    from tidemark.lake.tables import tables_of
+    from tidemark.monitoring.check_results import STAGES, newest
 
     if stage not in (None, *STAGES):
         raise TidemarkError(f"--stage is one of {', '.join(STAGES)}, not {stage!r}")
@@ -87,7 +87,7 @@ def profile(
 
     A draft: read it, and give what should keep rows out the action quarantine.
     """
-    from tidemark.profile import propose_suite
+    from tidemark.monitoring.profiler import propose_suite
 
     if output and output.exists() and not force:
         raise TidemarkError(f"{output} exists: choose another --output, or say --force to replace it")

@@ -7,9 +7,9 @@ from rich.table import Table as RichTable
 
 from tidemark.cli.data import JsonOption, print_rows
 from tidemark.cli.jobs import PipelineArgument, submit
-from tidemark.registry import get_pipeline
-from tidemark.settings import get_settings
-from tidemark.terminal import plain_console, printable
+from tidemark.core.settings import get_settings
+from tidemark.core.terminal import plain_console, printable
+from tidemark.pipelines import get_pipeline
 
 commands = typer.Typer(no_args_is_help=True, help="List, explain and replay the records that are no valid events.")
 
@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 @commands.command("list")
 def list_(pipeline: PipelineArgument, json: JsonOption = False) -> None:
     """Count the quarantined records by reason, ingest date and segment."""
-    from tidemark.quarantine import counts
+    from tidemark.monitoring.quarantine import counts
 
     print_rows(counts(get_pipeline(pipeline), get_settings()), as_json=json, title=f"quarantine of {pipeline}")
 
@@ -35,8 +35,8 @@ def explain(
     json: JsonOption = False,
 ) -> None:
     """Show quarantined records: each as it came, what it broke, and its values against what is asked of them."""
+    from tidemark.monitoring.quarantine import explain as explained
     from tidemark.quality import load_suite
-    from tidemark.quarantine import explain as explained
 
     definition = get_pipeline(pipeline)
     rows = explained(definition, load_suite(definition, get_settings()), get_settings(), reason=reason, limit=limit)

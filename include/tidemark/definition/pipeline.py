@@ -11,12 +11,12 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from tidemark.columns import RESERVED_FOR_EVENTS, RESERVED_FOR_MEASURES
+from tidemark.core.columns import RESERVED_FOR_EVENTS, RESERVED_FOR_MEASURES
+from tidemark.core.documents import RecordFormat
+from tidemark.core.errors import DefinitionError
 from tidemark.definition.measures import Measure, State, Stored
 from tidemark.definition.schema import ColumnType, EventSchema, parse_ddl
 from tidemark.definition.window import Duration, SessionWindow, Window
-from tidemark.documents import RecordFormat
-from tidemark.errors import DefinitionError
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _LANDING_BYTES = 800

@@ -8,8 +8,8 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from tidemark.settings import Settings
-from tidemark.spark_conf import PARENTS_VARIABLE, submit_environment
+from tidemark.core.settings import Settings
+from tidemark.core.spark_start.conf import PARENTS_VARIABLE, submit_environment
 
 INHERITED_SECTIONS = ("AIRFLOW__SECRETS__", "AIRFLOW__WORKERS__SECRETS_BACKEND", "AIRFLOW__OPENLINEAGE__")
 """What the shell may tell the embedded Airflow of Airflow's own settings."""

@@ -13,7 +13,7 @@ import time
 
 import psutil
 
-from tidemark.processes import end_sessions, members
+from tidemark.core.processes import end_sessions, members
 
 GRACE_SECONDS = 5.0
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tidemark.errors import REFUSED
-from tidemark.processes import Child, cpu_seconds, end_sessions
-from tidemark.waiting import busyness
+from tidemark.core.errors import REFUSED
+from tidemark.core.processes import Child, cpu_seconds, end_sessions
+from tidemark.core.waiting import busyness
 
 State = Literal["waiting", "starting", "ready", "restarting", "done", "given up", "stopped"]
 MAX_ENDS = 6

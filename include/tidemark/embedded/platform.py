@@ -16,8 +16,13 @@ from typing import Any, Self
 import httpx
 
 from tidemark.airflow.client import AirflowClient
+from tidemark.core.errors import TidemarkError
+from tidemark.core.processes import Child, check_port_free, cpu_seconds
+from tidemark.core.settings import Settings
+from tidemark.core.spark_start.conf import java_executable, submit_command, submit_environment
+from tidemark.core.spark_start.jars import ensure_jars
+from tidemark.core.stream_locks import STREAMS, running_streams, stop_file
 from tidemark.definition import Pipeline
-from tidemark.delta import create_tables
 from tidemark.embedded import postgres
 from tidemark.embedded.airflow import (
     PARTS,
@@ -30,14 +35,9 @@ from tidemark.embedded.airflow import (
 from tidemark.embedded.parts import Part
 from tidemark.embedded.record import Record
 from tidemark.embedded.supervisor import Supervisor
-from tidemark.errors import TidemarkError
-from tidemark.health import STREAMS, running_streams, stop_file
-from tidemark.jars import ensure_jars
-from tidemark.processes import Child, check_port_free, cpu_seconds
-from tidemark.producers.producer import ensure_stream, kinesis_client
-from tidemark.settings import Settings
-from tidemark.spark_conf import java_executable, submit_command, submit_environment
-from tidemark.tables import tables_of
+from tidemark.lake.delta import create_tables
+from tidemark.lake.tables import tables_of
+from tidemark.pipelines.producers.producer import ensure_stream, kinesis_client
 
 STOP_SECONDS = 7.0
 """How long the end may take before what still lives is killed."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psycopg2
 
-from tidemark.errors import PreconditionError
+from tidemark.core.errors import PreconditionError
 
 DATABASE = "airflow"
 _SUPERUSER = "postgres"

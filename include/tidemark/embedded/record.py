@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from tidemark.core.errors import BusyError
+from tidemark.core.locks import FileLock, holder
+from tidemark.core.processes import described, end_sessions, members
 from tidemark.embedded.parts import Running
-from tidemark.errors import BusyError
-from tidemark.locks import FileLock, holder
-from tidemark.processes import described, end_sessions, members
 
 
 class PartRecord(NamedTuple):

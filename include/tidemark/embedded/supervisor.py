@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 
+from tidemark.core.errors import JobError, TidemarkError
+from tidemark.core.processes import end_sessions, members
 from tidemark.embedded.guardian import Guardian
 from tidemark.embedded.parts import Part, Running
-from tidemark.errors import JobError, TidemarkError
-from tidemark.processes import end_sessions, members
 
 LOOK_SECONDS = 0.2
 START_SECONDS, LIFE_SECONDS = 0.4, 3.0

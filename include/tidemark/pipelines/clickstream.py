@@ -23,5 +23,5 @@ clickstream = Pipeline(
         ),
     ],
     suite="expectations/clickstream.json",
-    sample="tidemark.producers.clickstream:events",
+    sample="tidemark.pipelines.producers.clickstream:events",
 )

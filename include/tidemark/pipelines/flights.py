@@ -25,5 +25,5 @@ flights = Pipeline(
         Rollup("departures_sliding", by=["origin"], window=Window("3 hours", every="1 hour"), measures=_DEPARTURES),
     ],
     suite="expectations/flights.json",
-    sample="tidemark.producers.flights:events",
+    sample="tidemark.pipelines.producers.flights:events",
 )

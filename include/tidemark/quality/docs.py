@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from tidemark.settings import Settings
+from tidemark.core.settings import Settings
 
 RESULTS, PAGES = "results", "validations"
 """Below the folder: results as Great Expectations stores them, and the pages that it names so itself."""

@@ -11,10 +11,8 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
 
 from tidemark.definition import Pipeline
-from tidemark.delta import files_of
 
 DAYS_BEFORE = 7
 """Dates before a slice whose mean number of rows is what it is expected to have a day."""
@@ -41,8 +39,10 @@ def needed_parameters(expectation: Mapping[str, Any]) -> set[str]:
     return {name for text in texts for name in _NAMES.findall(text) if name.lower() not in _FUNCTIONS}
 
 
-def slice_parameters(pipeline: Pipeline, silver: DeltaTable, start: date, end: date, now: datetime) -> dict[str, Any]:
-    """The values for the event dates ``[start, end)``, by a snapshot's log alone; ``date.min`` and ``max``: no limit.
+def slice_parameters(pipeline: Pipeline, files: pa.Table, start: date, end: date, now: datetime) -> dict[str, Any]:
+    """The values for the event dates ``[start, end)``; ``date.min`` and ``max``: no limit.
+
+    ``files``: those of silver, as the log of a snapshot states them (``tidemark.lake.delta.files_of``).
 
     Times are UTC and carry no zone, as Great Expectations gets them from Spark.
     """
@@ -56,7 +56,6 @@ def slice_parameters(pipeline: Pipeline, silver: DeltaTable, start: date, end: d
         return {"slice_end": until}
     days = (end - start).days
     values = {"slice_start": midnight(start), "slice_end": min(midnight(end), until), "slice_days": days}
-    files = files_of(silver)
     dates = files["partition.event_date"]
     before = files.filter(
         pc.and_(

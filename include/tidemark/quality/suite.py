@@ -15,11 +15,11 @@ from zipfile import Path as ZipPath
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tidemark.core.errors import ExpectationError
+from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
-from tidemark.errors import ExpectationError
 from tidemark.quality.parameters import PARAMETERS, needed_parameters
 from tidemark.quality.rules import LeftToBatchError, WrongArgumentError, broken_rows
-from tidemark.settings import Settings
 
 Action = Literal["quarantine", "warn", "fail"]
 """What becomes of a row that breaks a row rule, of the whole micro-batch for ``fail``."""

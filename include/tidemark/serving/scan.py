@@ -18,7 +18,7 @@ import pyarrow.fs as pa_fs
 from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 
-from tidemark.delta import EVOLVED, files_of
+from tidemark.lake.delta import EVOLVED, files_of
 
 _GLOB = frozenset("*?[]{}")
 

@@ -4,15 +4,15 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from tidemark.core.errors import NoTableError, TableError, TidemarkError, UnavailableError
+from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline, Rollup
 from tidemark.definition.measures import Dialect
-from tidemark.delta import open_table
-from tidemark.errors import NoTableError, TableError, TidemarkError, UnavailableError
+from tidemark.lake.delta import open_table
+from tidemark.lake.tables import Table, tables_of
 from tidemark.serving.scan import create_view, quoted, relation
 from tidemark.serving.sql import finished_sql, serving_sql
 from tidemark.serving.view import answering_sql, connect, pinned
-from tidemark.settings import Settings
-from tidemark.tables import Table, tables_of
 
 
 def sql_session(pipelines: list[Pipeline], settings: Settings) -> duckdb.DuckDBPyConnection:

@@ -11,18 +11,18 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from tidemark.core.errors import UnavailableError
+from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline, Rollup, Window
 from tidemark.definition.measures import Dialect
-from tidemark.delta import EVOLVED, NOTHING, files_of, is_dated, open_table, position
-from tidemark.errors import UnavailableError
-from tidemark.generations import Added, History
-from tidemark.publish import BEGUN_APP, covered_app
+from tidemark.lake.delta import EVOLVED, NOTHING, files_of, is_dated, open_table, position
+from tidemark.lake.generations import Added, History
+from tidemark.lake.publish import BEGUN_APP, covered_app
+from tidemark.lake.tables import REFINE_APP, tables_of
+from tidemark.serving.cache import finished_rows
 from tidemark.serving.scan import relation
-from tidemark.serving.settled import finished_rows
 from tidemark.serving.sketches import register_sketches
 from tidemark.serving.sql import Layer, serving_sql
-from tidemark.settings import Settings
-from tidemark.tables import REFINE_APP, tables_of
 
 _ONE_DAY = timedelta(days=1)
 _DATE = "partition.event_date"

@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from kinesis_emulator import running_emulator
-from tidemark.waiting import wait_for
+from tidemark.core.waiting import wait_for
 
 # Set when this file is read, before any Spark session starts, since Spark's Python workers inherit its environment.
 os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")

@@ -9,7 +9,7 @@ from store_contract import check_files, check_ledger, check_race
 
 from pyspark_kinesis.errors import AccessError, LedgerError
 from pyspark_kinesis.stores import open_store
-from tidemark.settings import get_settings
+from tidemark.core.settings import get_settings
 
 
 @pytest.fixture(scope="module")

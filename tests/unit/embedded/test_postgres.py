@@ -8,9 +8,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from tidemark.core.processes import Child
+from tidemark.core.waiting import wait_for
 from tidemark.embedded.postgres import STOP_SIGNAL, Postgres
-from tidemark.processes import Child
-from tidemark.waiting import wait_for
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tidemark.core.errors import BusyError, JobError
+from tidemark.core.processes import members
+from tidemark.core.waiting import wait_for
 from tidemark.embedded.parts import MAX_ENDS, Backoff, Part
 from tidemark.embedded.record import Record
 from tidemark.embedded.supervisor import PartError, Supervisor
-from tidemark.errors import BusyError, JobError
-from tidemark.processes import members
-from tidemark.waiting import wait_for
 
 SLEEPS = "import time; time.sleep(600)"
 LEAVES_A_CHILD = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEPS!r}]); {SLEEPS}"
@@ -188,7 +188,7 @@ def test_a_number_that_belongs_to_another_process_by_now_is_left_alone(tmp_path:
 
 
 def test_a_child_that_ended_says_why(tmp_path: Path) -> None:
-    from tidemark.processes import Child
+    from tidemark.core.processes import Child
 
     child = Child("it", [sys.executable, "-c", "raise KeyError('x')"], tmp_path / "it.log", os.environ)
     child.process.wait()

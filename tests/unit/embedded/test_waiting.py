@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from tidemark import waiting
-from tidemark.errors import JobError, StalledError, UnavailableError
-from tidemark.waiting import MOST_BUSY, busyness, wait_for
+from tidemark.core import waiting
+from tidemark.core.errors import JobError, StalledError, UnavailableError
+from tidemark.core.waiting import MOST_BUSY, busyness, wait_for
 
 
 class Lives:

@@ -12,7 +12,7 @@ from emulator_calls import FIRST, client_of, control, encoded, put_all
 from h2.connection import H2Connection
 
 from kinesis_emulator import running_emulator
-from tidemark.waiting import wait_for
+from tidemark.core.waiting import wait_for
 
 ARN = "arn:aws:kinesis:us-east-1:000000000000:stream/s"
 

@@ -1,0 +1,1 @@
+"""What Airflow's own services load: the plugin, its page, the pool and the listener of imports."""

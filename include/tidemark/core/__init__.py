@@ -1,0 +1,1 @@
+"""What every other room stands on: settings, errors, locks, processes, and the names of columns."""

@@ -1,0 +1,1 @@
+"""Compaction and VACUUM of the tables, by delta-rs."""

@@ -1,0 +1,1 @@
+"""How pipelines do: the health of their streams, what the tables hold, what was checked, quarantined, estimated."""

@@ -1,0 +1,1 @@
+"""The batch layer: event dates recomputed from bronze, checked and published."""

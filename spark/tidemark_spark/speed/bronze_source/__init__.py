@@ -1,0 +1,1 @@
+"""Bronze as a source of a stream, by position."""
