@@ -12,4 +12,4 @@ if [ "$(version "$newest")" = "$(version .venv/bin/python)" ]; then
     exit 0
 fi
 PYTHON=$newest VENV=.venv-newest scripts/setup.sh packages
-exec .venv-newest/bin/pytest --numprocesses 2 --dist loadfile tests/unit tests/spark/test_jobs.py "$@"
+exec .venv-newest/bin/pytest --numprocesses 2 --dist loadfile tests/unit tests/spark/driver/test_jobs.py "$@"

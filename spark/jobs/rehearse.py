@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from tidemark.core.errors import PreconditionError
 from tidemark.core.settings import get_settings
-from tidemark.lake.delta import create_tables
+from tidemark.lake.evolution import create_tables
 from tidemark.lake.tables import BRONZE_SCHEMA, KINESIS_COLUMNS, tables_of
 from tidemark.pipelines import load_pipelines
 from tidemark.pipelines.producers.producer import sample_events

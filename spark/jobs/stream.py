@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from tidemark.core.settings import get_settings
-from tidemark.lake.delta import create_tables
-from tidemark.lake.durability import refuse_damaged
+from tidemark.lake.evolution import create_tables
+from tidemark.lake.files.durability import refuse_damaged
 from tidemark.lake.generations import deduplication_id, refuse_incompatible
 from tidemark.lake.tables import tables_of
 from tidemark.monitoring.health import health

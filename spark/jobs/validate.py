@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from tidemark.core.errors import QualityGateError
 from tidemark.core.settings import get_settings
 from tidemark.core.terminal import one_line
-from tidemark.lake.delta import files_of, open_table
+from tidemark.lake.snapshots import files_of, open_table
 from tidemark.lake.tables import tables_of
 from tidemark.monitoring.check_results import TEXT_CHARACTERS, record, sample_text
 from tidemark.pipelines import get_pipeline

@@ -27,9 +27,13 @@ from pyspark.sql import SparkSession
 from tidemark.core.settings import Settings, get_settings
 from tidemark.core.spark_start.jars import ensure_jars
 from tidemark.definition import Count, KinesisStream, Pipeline, Rollup, Window
-from tidemark.lake.delta import OnceWriter, create_tables, open_table, seal
+from tidemark.lake.commits import IdempotentWriter
+from tidemark.lake.evolution import create_tables
+from tidemark.lake.log import seal
 from tidemark.lake.maintenance.compaction import compact
-from tidemark.lake.tables import INGEST_APP, SEGMENT_APP, tables_of
+from tidemark.lake.snapshots import open_table
+from tidemark.lake.tables import tables_of
+from tidemark.lake.transaction_ids import INGEST_APP, SEGMENT_APP
 from tidemark_spark.driver.session import local_session
 
 DAY = date(2026, 3, 1)
@@ -55,11 +59,11 @@ def fill(definition: Pipeline, settings: Settings, rows: int, files: int) -> Non
     """Silver of one date and sealed segment; every file has rows of every shop and of many customers."""
     tables = tables_of(definition, settings)
     create_tables(tables, settings)
-    bronze = OnceWriter(tables.bronze, settings)
+    bronze = IdempotentWriter(tables.bronze, settings)
     empty = tables.bronze.schema.empty_table()
     bronze.append_stamped(lambda _: (empty, {INGEST_APP: files, SEGMENT_APP: 0}), INGEST_APP, files)
     seal(tables, settings)
-    silver = OnceWriter(tables.silver, settings)
+    silver = IdempotentWriter(tables.silver, settings)
     random = np.random.default_rng(7)
     for batch, ids in enumerate(np.array_split(np.arange(rows), files)):
         columns = {

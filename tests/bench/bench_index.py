@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 
 import tidemark_spark.speed.refine as refining
 from tidemark.core.settings import Settings
-from tidemark.lake.delta import files_of, open_table
+from tidemark.lake.snapshots import files_of, open_table
 from tidemark.lake.tables import tables_of
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.pipelines.producers.clickstream import events

@@ -38,8 +38,9 @@ from tidemark.definition import (
     Sum,
     Window,
 )
-from tidemark.lake.delta import create_tables, open_table
+from tidemark.lake.evolution import create_tables
 from tidemark.lake.generations import begin_generation
+from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import BRONZE_SCHEMA, KINESIS_COLUMNS, tables_of
 from tidemark.quality.suite import Suite, parse_suite
 from tidemark.serving import answer, pin

@@ -28,9 +28,10 @@ from tidemark.core.settings import Settings, get_settings
 from tidemark.core.spark_start.conf import PARENTS_VARIABLE
 from tidemark.core.spark_start.jars import ensure_jars
 from tidemark.embedded.platform import Platform, PlatformOptions
-from tidemark.lake.delta import NOTHING, open_table
-from tidemark.lake.publish import coverage, covered_app
+from tidemark.lake.publish import coverage
+from tidemark.lake.snapshots import NOTHING, open_table
 from tidemark.lake.tables import tables_of
+from tidemark.lake.transaction_ids import covered_app
 from tidemark.pipelines.flights import flights
 from tidemark.pipelines.producers.flights import events
 from tidemark_spark.driver.session import local_session

@@ -118,7 +118,7 @@ def run(records: int | None, folder: Path) -> Outcome:
         "TIDEMARK_HOME": str(folder / "home"),
         "TIDEMARK_JARS_DIR": str(get_settings().jars_dir),
     }
-    command = [sys.executable, "-m", "tidemark", "demo"]
+    command = [sys.executable, "-m", "tidemark.cli", "demo"]
     command += ["--kinesis-port", str(free_port()), "--airflow-port", str(free_port())]
     command += ["--records", str(records)] if records else []
     log = folder / "demo.log"

@@ -21,9 +21,10 @@ from pyspark.sql import SparkSession
 from tidemark.core.errors import CoverageError, DefinitionError, TableError
 from tidemark.core.settings import Settings, get_settings
 from tidemark.definition import Pipeline
-from tidemark.lake.delta import create_tables, open_table
+from tidemark.lake.evolution import create_tables
 from tidemark.lake.generations import deduplication_id, plan, refuse_incompatible
 from tidemark.lake.maintenance.compaction import compact
+from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import tables_of
 from tidemark.quality import load_suite
 from tidemark.serving import answer, pin

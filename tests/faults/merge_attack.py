@@ -20,7 +20,7 @@ from merge_steps import ALL, RANGED, Step
 from merge_world import World
 
 from kinesis_emulator import running_emulator
-from tidemark.lake.delta import create_tables
+from tidemark.lake.evolution import create_tables
 
 AT_ONCE = 1
 START_SECONDS = 600

@@ -10,8 +10,9 @@ from deltalake import DeltaTable
 from merge_golden import Cell, Cells, Golden, Kept, Violation, bronze_rows, day_of, difference, panes_of
 from merge_world import RELIC, World
 
-from tidemark.lake.delta import open_table, position
-from tidemark.lake.tables import INGEST_APP, REFINE_APP, Table
+from tidemark.lake.snapshots import open_table, position
+from tidemark.lake.tables import Table
+from tidemark.lake.transaction_ids import INGEST_APP, REFINE_APP
 
 
 def drained(world: World, golden: Golden) -> bool:

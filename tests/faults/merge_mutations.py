@@ -74,7 +74,7 @@ def no_wait() -> None:
     """A reprocess seals, but does not wait for refine to pass the sealed segment."""
 
     def make(_: Any) -> Any:
-        seal = import_module("tidemark.lake.delta").seal
+        seal = import_module("tidemark.lake.log").seal
         return lambda tables, settings, *_, **__: seal(tables, settings)
 
     replace("tidemark_spark.batch.reprocess", "seal_and_wait", make)
@@ -101,7 +101,7 @@ def no_positions() -> None:
         replayed = ("tidemark/refine", "tidemark/ingest/")
         return lambda snapshot, app: -1 if app.startswith(replayed) else position(snapshot, app)
 
-    replace("tidemark.lake.delta", "position", make)
+    replace("tidemark.lake.commits", "position", make)
 
 
 @mutation
@@ -111,7 +111,8 @@ def no_rebuild() -> None:
     def make(_: Any) -> Any:
         refine = import_module("tidemark_spark.speed.refine")
         return lambda pipeline, settings: min(
-            refine.OnceWriter(table, settings).position() for table in refine.tables_of(pipeline, settings).refined
+            refine.IdempotentWriter(table, settings).position()
+            for table in refine.tables_of(pipeline, settings).refined
         )
 
     replace("tidemark_spark.speed.refine", "starting_position", make)
@@ -216,7 +217,7 @@ def quarantine_lost() -> None:
 
         return changed
 
-    replace("tidemark.lake.delta", "OnceWriter.append", make)
+    replace("tidemark.lake.commits", "IdempotentWriter.append", make)
 
 
 @mutation

@@ -15,8 +15,9 @@ from merge_ledger import PANE
 from merge_world import DAYS, RELIC, RELIC_DAY, World, micros, moment
 
 import tidemark.serving.view as view
-from tidemark.lake.delta import open_table, position
-from tidemark.lake.tables import REFINE_APP, Table
+from tidemark.lake.snapshots import open_table, position
+from tidemark.lake.tables import Table
+from tidemark.lake.transaction_ids import REFINE_APP
 
 PACE_SECONDS = 0.3
 LONGEST_PIN_SECONDS = 3.0

@@ -16,7 +16,7 @@ from airflow_world import WAITS_FOR_A_PERSON, AirflowWorld
 from tidemark.core.errors import BusyError
 from tidemark.core.locks import FileLock
 from tidemark.core.stream_locks import running_streams, stop_file, stream_lock
-from tidemark.lake.delta import open_table
+from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import tables_of
 from tidemark.monitoring.health import health
 from tidemark.pipelines.clickstream import clickstream

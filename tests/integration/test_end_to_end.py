@@ -18,8 +18,10 @@ from tidemark.core.settings import Settings
 from tidemark.core.spark_start.conf import submit_command, submit_environment
 from tidemark.core.spark_start.jars import ensure_jars
 from tidemark.core.waiting import wait_for
-from tidemark.lake.delta import create_tables, open_table, position
-from tidemark.lake.tables import INGEST_APP, REFINE_APP, tables_of
+from tidemark.lake.evolution import create_tables
+from tidemark.lake.snapshots import open_table, position
+from tidemark.lake.tables import tables_of
+from tidemark.lake.transaction_ids import INGEST_APP, REFINE_APP
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.pipelines.producers.clickstream import events
 from tidemark.pipelines.producers.producer import ensure_stream, kinesis_client, produce

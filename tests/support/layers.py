@@ -13,7 +13,8 @@ from pyspark.sql import SparkSession
 
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
-from tidemark.lake.delta import create_tables, open_table
+from tidemark.lake.evolution import create_tables
+from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import BRONZE_SCHEMA, KINESIS_COLUMNS, Table, tables_of
 from tidemark.quality import load_suite
 from tidemark_spark.speed.refine import RefineSink, bronze_stream, refined_rows

@@ -11,8 +11,8 @@ from layers import kinesis_records, make_tables, read
 
 from tidemark.core.settings import Settings
 from tidemark.definition import Count, KinesisStream, Pipeline, Rollup, Sum, Window
-from tidemark.lake.delta import seal
 from tidemark.lake.generations import begin_generation
+from tidemark.lake.log import seal
 from tidemark.lake.tables import tables_of
 from tidemark.quality.suite import Suite, parse_suite
 from tidemark.serving import answer, pin

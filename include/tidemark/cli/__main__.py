@@ -1,4 +1,4 @@
-"""``python -m tidemark``: the command ``tidemark``."""
+"""``python -m tidemark.cli``: the command ``tidemark``."""
 
 from tidemark.cli import main
 

@@ -60,7 +60,7 @@ def init(
     streams: Annotated[bool, typer.Option("--streams", help="Its Kinesis stream, too.")] = False,
 ) -> None:
     """Create the tables of a pipeline where they do not exist, and add the columns that its definition has gained."""
-    from tidemark.lake.delta import create_tables
+    from tidemark.lake.evolution import create_tables
     from tidemark.lake.generations import refuse_incompatible
     from tidemark.lake.tables import tables_of
     from tidemark.pipelines.producers.producer import ensure_stream, kinesis_client
@@ -133,7 +133,7 @@ def sql(query: Annotated[str, typer.Argument(help="A SELECT of DuckDB's dialect.
 
 def seal(pipeline: PipelineArgument) -> None:
     """Close the open segment of the log, so that a reprocess can cover it."""
-    from tidemark.lake.delta import seal as seal_segment
+    from tidemark.lake.log import seal as seal_segment
     from tidemark.lake.tables import tables_of
 
     sealed = seal_segment(tables_of(get_pipeline(pipeline), get_settings()), get_settings())

@@ -35,7 +35,7 @@ from tidemark.embedded.airflow import (
 from tidemark.embedded.parts import Part
 from tidemark.embedded.record import Record
 from tidemark.embedded.supervisor import Supervisor
-from tidemark.lake.delta import create_tables
+from tidemark.lake.evolution import create_tables
 from tidemark.lake.tables import tables_of
 from tidemark.pipelines.producers.producer import ensure_stream, kinesis_client
 

@@ -6,7 +6,7 @@ rows, and it is not opened; of others three columns are read.
 """
 
 from datetime import date, datetime, timedelta
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import unquote
 
 import numpy as np
@@ -18,8 +18,42 @@ from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 
 from tidemark.core.settings import Settings
-from tidemark.lake.delta import NOTHING, files_of, open_table, position
-from tidemark.lake.tables import REFINE_APP, SEALED_APP, TIMESTAMP, Tables
+from tidemark.lake.commits import mark, retry_conflicts
+from tidemark.lake.snapshots import NOTHING, files_of, open_table, position
+from tidemark.lake.tables import TIMESTAMP, Tables
+from tidemark.lake.transaction_ids import INGEST_APP, REFINE_APP, SEALED_APP, SEGMENT_APP
+
+if TYPE_CHECKING:  # what each Python worker of Spark imports is a part of the start of each query
+    from tidemark.core.settings import Settings
+
+
+class Sealed(NamedTuple):
+    """The highest sealed segment, and the last ingest_batch in it; both ``NOTHING`` in a log without rows."""
+
+    segment: int
+    through: int
+
+
+@retry_conflicts
+def seal(tables: Tables, settings: "Settings", *, leave_out: bool = False) -> Sealed:
+    """Seal the open segment, if it holds rows, and return what is sealed now.
+
+    ``leave_out``: seal one more number after it, which no row will ever have. What is covered through that one was
+    sealed later than anything that was sealed before.
+
+    The commit carries the ingest stream's transaction identifier too, so that a concurrent micro-batch conflicts with
+    it, and is stamped with the next segment: no row ever enters a sealed segment.
+    """
+    bronze = open_table(tables.bronze, settings)
+    sealed, newest = position(bronze, SEALED_APP), position(bronze, SEGMENT_APP)
+    # Of the snapshot that is sealed, and not of a later one: the next micro-batch belongs to the next segment.
+    through = position(bronze, INGEST_APP)
+    segment = max(sealed, newest) + (1 if leave_out else 0)
+    if segment <= sealed or through == NOTHING:
+        return Sealed(sealed, through)
+    mark(bronze, {INGEST_APP: through, SEALED_APP: segment})
+    return Sealed(segment, through)
+
 
 _PLACE = pa.schema([("ingest_batch", pa.int64()), ("segment", pa.int64()), ("ingest_time", TIMESTAMP)])
 _ROUNDED = timedelta(milliseconds=1)

@@ -11,84 +11,23 @@ from datetime import date
 from typing import Any
 from urllib.parse import unquote
 
-import pyarrow.fs as pa_fs
-import pyarrow.parquet as pq
 from deltalake import DeltaTable
-from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction, RemoveAction
 
 from tidemark.core.errors import CoverageError, DefinitionChangedError, TableError
 from tidemark.core.settings import Settings
-from tidemark.lake.data_files import StagedFile, file_system, now_ms, statistics_of
-from tidemark.lake.delta import NOTHING, files_of, is_dated, mark, open_table, position, retry_conflicts, transactions
+from tidemark.lake.commits import mark, retry_conflicts, transactions
+from tidemark.lake.files.data_files import StagedFile, file_system, now_ms
+from tidemark.lake.snapshots import NOTHING, files_of, is_dated, open_table, position
 from tidemark.lake.tables import Table
-
-COVERAGE_APP = "tidemark/coverage"
-"""Transaction of tables by event date: counts the changes of what is covered or folded, so that no two meet."""
-BEGUN_APP = "tidemark/begun"
-"""Transaction of a rollup's tables: the generation at which it last came back, and was rolled up anew."""
-DATED_APP = "tidemark/dated"
-"""Transaction of refine_log: the generation whose dates its older rows state, since a reprocess of everything."""
-DEFINITION_APP = "tidemark/definition"
-"""Transaction of quarantine, silver and batch tables: the generation of the definition that publishes there."""
-STAGED_FOLDER = "staged"
-"""Folder of staged files below a table's own. It is no hidden name, so that VACUUM removes what was never published."""
-
-
-def covered_app(day: date) -> str:
-    """Transaction of silver and of batch tables: the segment through which a reprocess has covered the event date."""
-    return f"tidemark/covered/{day.isoformat()}"
-
-
-def folded_app(day: date) -> str:
-    """Transaction of batch tables: the segment through which speed rows of the date may be folded into one another."""
-    return f"tidemark/folded/{day.isoformat()}"
-
-
-def removed_app(day: date) -> str:
-    """Transaction of speed tables: the segment through which folding has removed the date's covered rows."""
-    return f"tidemark/removed/{day.isoformat()}"
-
-
-def generation_app(day: date) -> str:
-    """Transaction of silver: the generation of the definition by which a reprocess last judged the event date."""
-    return f"tidemark/judged/{day.isoformat()}"
-
-
-def clustered_app(day: date) -> str:
-    """Transaction of silver: the segment through which compaction has clustered the date's large partitions."""
-    return f"tidemark/clustered/{day.isoformat()}"
-
-
-def staged_files(table: Table, folder: str, settings: Settings) -> list[StagedFile]:
-    """The files that a job wrote to ``folder`` (relative to the table), with the statistics of their footers.
-
-    What lies in hidden folders, such as ``_temporary``, is of attempts that were not committed.
-    """
-    snapshot = open_table(table, settings)
-    files = file_system(snapshot)
-    found = files.get_file_info(pa_fs.FileSelector(folder, recursive=True, allow_not_found=True))
-    staged = []
-    for info in found:
-        inside = info.path.removeprefix(f"{folder}/").split("/")
-        if (
-            not info.is_file
-            or any(part.startswith(("_", ".")) for part in inside)
-            or not inside[-1].endswith(".parquet")
-        ):
-            continue
-        with files.open_input_file(info.path) as handle:
-            footer = pq.read_metadata(handle)
-        if footer.num_rows:
-            partition = dict(part.split("=", 1) for part in info.path.split("/") if "=" in part)
-            staged.append(StagedFile(info.path, info.size, footer.num_rows, partition, statistics_of(footer)))
-    return staged
-
-
-def discard(table: Table, folder: str, settings: Settings) -> None:
-    """Remove a folder of staged files that will not be published."""
-    handler = DeltaStorageHandler.from_table(open_table(table, settings)._table)
-    handler.delete_dir(folder)
+from tidemark.lake.transaction_ids import (
+    COVERAGE_APP,
+    DEFINITION_APP,
+    clustered_app,
+    covered_app,
+    folded_app,
+    generation_app,
+)
 
 
 @retry_conflicts

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
-from tidemark.lake.delta import open_table
 from tidemark.lake.generations import History
 from tidemark.lake.log import DateIndex, Interval
+from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import tables_of
 
 NO_BATCH = "false"

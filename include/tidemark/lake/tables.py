@@ -11,31 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 
 from tidemark.core import columns
+from tidemark.lake.transaction_ids import INGEST_APP, REFINE_APP
 
 if TYPE_CHECKING:  # what each Python worker of Spark imports is a part of the start of each query
     from tidemark.core.settings import Settings
     from tidemark.definition import Pipeline, Rollup
 
 TIMESTAMP = columns.TIMESTAMP
-
-INGEST_APP = "tidemark/ingest"
-"""Transaction of bronze: the highest ingest_batch that it contains."""
-SEGMENT_APP = "tidemark/segment"
-"""Transaction of bronze: the highest segment that has rows."""
-SEALED_APP = "tidemark/sealed"
-"""Transaction of bronze: the highest sealed segment. Written by whoever seals; conflicts with a concurrent ingest."""
-BATCH_APP = "tidemark/batch"
-"""Transaction of batch tables: the highest ingest_batch through which some date is covered."""
-GENERATION_APP = "tidemark/generation"
-"""Transaction of generations: the newest."""
-REJUDGE_APP = "tidemark/rejudge"
-"""Transaction of quarantine: counts the commits that moved records in or out of it because a definition changed."""
-REFINE_APP = "tidemark/refine"
-"""Transaction of silver, quarantine, speed and refine_log: the highest ingest_batch that they contain."""
-
 KINESIS_COLUMNS = tuple(name for name, _ in columns.KINESIS)
 """What the Kinesis source gives."""
-
 BRONZE_SCHEMA = pa.schema(columns.BRONZE)
 QUARANTINE_SCHEMA = pa.schema(columns.QUARANTINE)
 REFINE_LOG_SCHEMA = pa.schema(

@@ -9,9 +9,10 @@ from tidemark.core.days import days_between
 from tidemark.core.errors import DisagreementError
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
-from tidemark.lake.delta import NOTHING, files_of, open_table, position
 from tidemark.lake.publish import coverage
-from tidemark.lake.tables import BATCH_APP, Table, tables_of
+from tidemark.lake.snapshots import NOTHING, files_of, open_table, position
+from tidemark.lake.tables import Table, tables_of
+from tidemark.lake.transaction_ids import BATCH_APP
 from tidemark.serving import pin
 
 

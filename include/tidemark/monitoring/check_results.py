@@ -13,7 +13,8 @@ from deltalake import write_deltalake
 
 from tidemark.core.settings import Settings
 from tidemark.core.terminal import one_line
-from tidemark.lake.delta import open_table, retry_conflicts
+from tidemark.lake.commits import retry_conflicts
+from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import Tables
 
 Stage = Literal["staged slice", "published"]

@@ -10,10 +10,11 @@ import pyarrow.compute as pc
 from tidemark.core.errors import TidemarkError
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
-from tidemark.lake.delta import files_of, open_table, position
 from tidemark.lake.log import DateIndex
 from tidemark.lake.scan_ranges import candidates, date_index
-from tidemark.lake.tables import INGEST_APP, tables_of
+from tidemark.lake.snapshots import files_of, open_table, position
+from tidemark.lake.tables import tables_of
+from tidemark.lake.transaction_ids import INGEST_APP
 
 
 class Slice(NamedTuple):

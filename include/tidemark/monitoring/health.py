@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 from tidemark.core.settings import Settings
 from tidemark.core.stream_locks import running_streams
 from tidemark.definition import Pipeline
-from tidemark.lake.delta import files_of, open_table, position
 from tidemark.lake.log import refined_through
-from tidemark.lake.tables import INGEST_APP, tables_of
+from tidemark.lake.snapshots import files_of, open_table, position
+from tidemark.lake.tables import tables_of
+from tidemark.lake.transaction_ids import INGEST_APP
 
 
 class Health(NamedTuple):

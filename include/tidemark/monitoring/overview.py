@@ -10,9 +10,9 @@ from tidemark.core.days import Days, in_a_row
 from tidemark.core.errors import ExpectationError, TableError
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
-from tidemark.lake.delta import NOTHING, files_of, is_dated, open_table
 from tidemark.lake.generations import plan
 from tidemark.lake.publish import coverage
+from tidemark.lake.snapshots import NOTHING, files_of, is_dated, open_table
 from tidemark.lake.tables import Tables, tables_of
 from tidemark.monitoring.health import Health, health
 from tidemark.quality import load_suite

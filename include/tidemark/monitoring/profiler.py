@@ -12,7 +12,7 @@ from tidemark.core.errors import TidemarkError
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
 from tidemark.definition.schema import FLOATS, INTEGERS, Column
-from tidemark.lake.delta import open_table
+from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import tables_of
 from tidemark.serving.scan import create_view
 from tidemark.serving.view import connect

@@ -5,7 +5,7 @@ from typing import Any
 from tidemark.core.documents import MAX_DEPTH, MAX_EVENTS, fields_of
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
-from tidemark.lake.delta import open_table
+from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import tables_of
 from tidemark.quality import RowRule, Suite
 from tidemark.quality.suite import EXPECTATION

@@ -9,8 +9,9 @@ from pydantic import BaseModel
 from tidemark.core.errors import TableError
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
-from tidemark.lake.delta import NOTHING, open_table, position
-from tidemark.lake.tables import BATCH_APP, SEALED_APP, Table, tables_of
+from tidemark.lake.snapshots import NOTHING, open_table, position
+from tidemark.lake.tables import Table, tables_of
+from tidemark.lake.transaction_ids import BATCH_APP, SEALED_APP
 
 
 class TableStatus(BaseModel):

@@ -2,8 +2,8 @@
 
 Each predicate judges a row exactly as Great Expectations 1.24 does on Spark, also where its ways are surprising: bounds
 of numbers are compared as doubles, a value set with a null lets every value pass, and a null passes every expectation
-about one column but those on nulls themselves. ``tests/spark/test_agreement.py`` holds the two against one another.
-Whatever depends on other rows, on the run, or on Python code is left to the batch.
+about one column but those on nulls themselves. ``tests/spark/transforms/test_agreement.py`` holds the
+two against one another. Whatever depends on other rows, on the run, or on Python code is left to the batch.
 """
 
 import re

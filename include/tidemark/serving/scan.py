@@ -18,7 +18,8 @@ import pyarrow.fs as pa_fs
 from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 
-from tidemark.lake.delta import EVOLVED, files_of
+from tidemark.lake.evolution import EVOLVED
+from tidemark.lake.snapshots import files_of
 
 _GLOB = frozenset("*?[]{}")
 

@@ -8,7 +8,7 @@ from tidemark.core.errors import NoTableError, TableError, TidemarkError, Unavai
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline, Rollup
 from tidemark.definition.measures import Dialect
-from tidemark.lake.delta import open_table
+from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import Table, tables_of
 from tidemark.serving.scan import create_view, quoted, relation
 from tidemark.serving.sql import finished_sql, serving_sql

@@ -15,10 +15,11 @@ from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline, Rollup, Window
 from tidemark.definition.measures import Dialect
-from tidemark.lake.delta import EVOLVED, NOTHING, files_of, is_dated, open_table, position
+from tidemark.lake.evolution import EVOLVED
 from tidemark.lake.generations import Added, History
-from tidemark.lake.publish import BEGUN_APP, covered_app
-from tidemark.lake.tables import REFINE_APP, tables_of
+from tidemark.lake.snapshots import NOTHING, files_of, is_dated, open_table, position
+from tidemark.lake.tables import tables_of
+from tidemark.lake.transaction_ids import BEGUN_APP, REFINE_APP, covered_app
 from tidemark.serving.cache import finished_rows
 from tidemark.serving.scan import relation
 from tidemark.serving.sketches import register_sketches

@@ -9,12 +9,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from tidemark.core.settings import Settings
-from tidemark.lake.data_files import file_system, write_file
-from tidemark.lake.delta import files_of, open_table
+from tidemark.lake.files.data_files import file_system, write_file
 from tidemark.lake.log import Interval
-from tidemark.lake.publish import DATED_APP, replace_files
+from tidemark.lake.publish import replace_files
 from tidemark.lake.scan_ranges import condition
+from tidemark.lake.snapshots import files_of, open_table
 from tidemark.lake.tables import Table
+from tidemark.lake.transaction_ids import DATED_APP
 
 
 def date_anew(

@@ -16,9 +16,10 @@ from pyspark.sql import functions as F
 from tidemark.core.documents import ORDINAL
 from tidemark.core.errors import CoverageError, TableError
 from tidemark.core.settings import Settings
-from tidemark.lake.delta import files_of, open_table, position
 from tidemark.lake.publish import replace_files
-from tidemark.lake.tables import REJUDGE_APP, Table
+from tidemark.lake.snapshots import files_of, open_table, position
+from tidemark.lake.tables import Table
+from tidemark.lake.transaction_ids import REJUDGE_APP
 from tidemark_spark.transforms.parse import dated
 from tidemark_spark.transforms.staging import stage
 

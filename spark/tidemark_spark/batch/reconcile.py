@@ -18,11 +18,12 @@ from tidemark.core.days import days_between
 from tidemark.core.settings import Settings
 from tidemark.definition import ApproxDistinct, Pipeline, Rollup
 from tidemark.definition.measures import Dialect
-from tidemark.lake.delta import NOTHING, open_table, position
 from tidemark.lake.generations import History
 from tidemark.lake.log import DateIndex
-from tidemark.lake.publish import DATED_APP, coverage, removed_app
+from tidemark.lake.publish import coverage
+from tidemark.lake.snapshots import NOTHING, open_table, position
 from tidemark.lake.tables import tables_of
+from tidemark.lake.transaction_ids import DATED_APP, removed_app
 from tidemark.quality import Suite
 from tidemark.serving import Snapshot, pin
 from tidemark_spark.batch.reprocess import deduplicate

@@ -17,8 +17,8 @@ from tidemark.core.days import in_a_row
 from tidemark.core.locks import claim_dates, when_free
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
-from tidemark.lake.delta import open_table
 from tidemark.lake.generations import History, current_generation
+from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import tables_of
 from tidemark.quality import Suite
 from tidemark_spark.batch.reclassify import EVENT, numbered

@@ -21,12 +21,13 @@ from tidemark.core.errors import CoverageError, QualityGateError, StalledError
 from tidemark.core.settings import Settings
 from tidemark.core.waiting import wait_for
 from tidemark.definition import Pipeline, Rollup
-from tidemark.lake.delta import Sealed, files_of, open_table, position, seal
 from tidemark.lake.generations import Generation, History, current_generation
-from tidemark.lake.log import Interval
-from tidemark.lake.publish import generation_app, mark_judged, publish_dates
+from tidemark.lake.log import Interval, Sealed, seal
+from tidemark.lake.publish import mark_judged, publish_dates
 from tidemark.lake.scan_ranges import NO_BATCH, candidates, condition, date_index
-from tidemark.lake.tables import BATCH_APP, REFINE_APP, Tables, tables_of
+from tidemark.lake.snapshots import files_of, open_table, position
+from tidemark.lake.tables import Tables, tables_of
+from tidemark.lake.transaction_ids import BATCH_APP, REFINE_APP, generation_app
 from tidemark.monitoring.check_results import record
 from tidemark.quality import Suite
 from tidemark.quality.docs import DataDocs
@@ -310,9 +311,7 @@ class _Slice:
         if not staged.files and self._was().isEmpty():
             say("no event in the range, before or after: there is nothing to check")
             return
-        parameters = slice_parameters(
-            self._pipeline, files_of(self._silver), self._start, self._end, datetime.now(UTC)
-        )
+        parameters = slice_parameters(self._pipeline, files_of(self._silver), self._start, self._end, datetime.now(UTC))
         rows, docs = self._rows(staged), DataDocs.of(self._settings)
         checked = validate(rows, self._suite, self._pipeline.key, parameters, docs)
         record(self._tables, self._settings, checked, self._start, self._end, "staged slice")

@@ -19,9 +19,10 @@ from pyspark_kinesis import DefaultSource
 from tidemark.core.errors import JobError, QualityGateError
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
-from tidemark.lake.delta import NOTHING, open_table, position
 from tidemark.lake.generations import begin_generation, changes, deduplication_id
-from tidemark.lake.tables import INGEST_APP, REFINE_APP, tables_of
+from tidemark.lake.snapshots import NOTHING, open_table, position
+from tidemark.lake.tables import tables_of
+from tidemark.lake.transaction_ids import INGEST_APP, REFINE_APP
 from tidemark.quality import Suite
 from tidemark_spark.driver.causes import cause_of
 from tidemark_spark.speed.ingest import BronzeSink

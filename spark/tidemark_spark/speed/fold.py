@@ -21,10 +21,11 @@ from pyspark.sql import functions as F
 
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline, Rollup
-from tidemark.lake.delta import NOTHING, files_of, is_dated, open_table, position
 from tidemark.lake.log import ended_segment
-from tidemark.lake.publish import claim_folding, coverage, removed_app, replace_files
-from tidemark.lake.tables import REFINE_APP, tables_of
+from tidemark.lake.publish import claim_folding, coverage, replace_files
+from tidemark.lake.snapshots import NOTHING, files_of, is_dated, open_table, position
+from tidemark.lake.tables import tables_of
+from tidemark.lake.transaction_ids import REFINE_APP, removed_app
 from tidemark_spark.transforms.rollups import merge_partials
 from tidemark_spark.transforms.staging import stage
 

@@ -19,8 +19,10 @@ from tidemark.core.documents import sizes_of
 from tidemark.core.errors import TableError
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
-from tidemark.lake.delta import NOTHING, OnceWriter, files_of, position
-from tidemark.lake.tables import INGEST_APP, KINESIS_COLUMNS, SEALED_APP, SEGMENT_APP, tables_of
+from tidemark.lake.commits import IdempotentWriter
+from tidemark.lake.snapshots import NOTHING, files_of, position
+from tidemark.lake.tables import KINESIS_COLUMNS, tables_of
+from tidemark.lake.transaction_ids import INGEST_APP, SEALED_APP, SEGMENT_APP
 from tidemark_spark.speed.progress import Steps, say
 
 Clock = Callable[[], datetime]
@@ -42,7 +44,7 @@ class BronzeSink:
     ) -> None:
         self._pipeline = pipeline
         self._settings = settings
-        self._writer = OnceWriter(tables_of(pipeline, settings).bronze, settings)
+        self._writer = IdempotentWriter(tables_of(pipeline, settings).bronze, settings)
         self._checkpoint_id = checkpoint_id
         self._clock = clock
         self._segment = NOTHING

@@ -17,8 +17,9 @@ from pyspark.sql import functions as F
 
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline, Rollup
-from tidemark.lake.delta import NOTHING, OnceWriter, open_table
+from tidemark.lake.commits import IdempotentWriter
 from tidemark.lake.log import first_within
+from tidemark.lake.snapshots import NOTHING, open_table
 from tidemark.lake.tables import QUARANTINE_SCHEMA, REFINE_LOG_SCHEMA, silver_schema, speed_schema, tables_of
 from tidemark.quality import Suite
 from tidemark_spark.speed.bronze_source.source import BRONZE_LOG_FORMAT, BronzeLogSource
@@ -73,7 +74,7 @@ def starting_position(pipeline: Pipeline, settings: Settings) -> int:
     of the deduplication, and each table leaves out what it holds.
     """
     tables = tables_of(pipeline, settings)
-    lowest = min(OnceWriter(table, settings).position() for table in tables.refined)
+    lowest = min(IdempotentWriter(table, settings).position() for table in tables.refined)
     if lowest == NOTHING:
         return NOTHING
     return first_within(open_table(tables.bronze, settings), lowest, pipeline.deduplication_horizon) - 1
@@ -107,10 +108,12 @@ class RefineSink:
     def __init__(self, pipeline: Pipeline, settings: Settings) -> None:
         self._pipeline = pipeline
         tables = tables_of(pipeline, settings)
-        self._silver = OnceWriter(tables.silver, settings)
-        self._quarantine = OnceWriter(tables.quarantine, settings)
-        self._log = OnceWriter(tables.refine_log, settings)
-        self._speed = {rollup.name: OnceWriter(tables.speed[rollup.name], settings) for rollup in pipeline.rollups}
+        self._silver = IdempotentWriter(tables.silver, settings)
+        self._quarantine = IdempotentWriter(tables.quarantine, settings)
+        self._log = IdempotentWriter(tables.refine_log, settings)
+        self._speed = {
+            rollup.name: IdempotentWriter(tables.speed[rollup.name], settings) for rollup in pipeline.rollups
+        }
         self._pool = ThreadPoolExecutor(max_workers=3, thread_name_prefix="refine")
 
     def __call__(self, batch: DataFrame, batch_id: int) -> None:
@@ -153,7 +156,7 @@ class RefineSink:
             counts["warned"] = warned
         say("refined", through=through, **counts, ms=steps.ms)
 
-    def _append(self, writer: OnceWriter, rows: pa.Table, through: int) -> None:
+    def _append(self, writer: IdempotentWriter, rows: pa.Table, through: int) -> None:
         held = writer.position()
         if held < through:
             writer.append(rows.filter(pc.greater(rows["ingest_batch"], held)), through)

@@ -9,18 +9,19 @@ from pyspark.sql import functions as F
 
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline, Rollup
-from tidemark.lake.delta import NOTHING, files_of, open_table, position
 from tidemark.lake.generations import History, lacks_history
-from tidemark.lake.publish import (
+from tidemark.lake.publish import add_files, replace_files
+from tidemark.lake.snapshots import NOTHING, files_of, open_table, position
+from tidemark.lake.tables import tables_of
+from tidemark.lake.transaction_ids import (
+    BATCH_APP,
     BEGUN_APP,
     COVERAGE_APP,
-    add_files,
+    REFINE_APP,
     covered_app,
     folded_app,
     removed_app,
-    replace_files,
 )
-from tidemark.lake.tables import BATCH_APP, REFINE_APP, tables_of
 from tidemark_spark.speed.progress import say
 from tidemark_spark.transforms.rollups import partial_aggregates
 from tidemark_spark.transforms.staging import Staged, stage

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from pyspark.sql import DataFrame, SparkSession
 
 from tidemark.core.settings import Settings
-from tidemark.lake.data_files import StagedFile
-from tidemark.lake.publish import STAGED_FOLDER, discard, staged_files
+from tidemark.lake.files.data_files import StagedFile
+from tidemark.lake.files.staged import STAGED_FOLDER, discard, staged_files
 from tidemark.lake.tables import Table
 
 

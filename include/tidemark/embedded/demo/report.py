@@ -14,7 +14,7 @@ from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
 from tidemark.embedded.demo.disturbances import BROKEN, DUPLICATES, SERVED, Expected
 from tidemark.embedded.demo.proof import Proof, prove, recompute
-from tidemark.lake.delta import open_table
+from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import Table, tables_of
 from tidemark.pipelines.producers.flights import read_flights
 from tidemark.serving import answer, pin

@@ -22,8 +22,9 @@ from tidemark.embedded.demo.disturbances import LONGEST_DELAY, Disturbances, Exp
 from tidemark.embedded.demo.live import Board, Screen, serve
 from tidemark.embedded.demo.report import account, print_report, proofs
 from tidemark.embedded.platform import Platform, PlatformOptions, embedded_settings
-from tidemark.lake.delta import open_table, position
-from tidemark.lake.tables import INGEST_APP, REFINE_APP, tables_of
+from tidemark.lake.snapshots import open_table, position
+from tidemark.lake.tables import tables_of
+from tidemark.lake.transaction_ids import INGEST_APP, REFINE_APP
 from tidemark.pipelines.flights import flights
 from tidemark.pipelines.producers.producer import Event, Produced, ensure_stream, kinesis_client, produce, stream_data
 from tidemark.serving import Snapshot, pin

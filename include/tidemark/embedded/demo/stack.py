@@ -17,7 +17,8 @@ from tidemark.core.errors import PreconditionError
 from tidemark.core.settings import Settings
 from tidemark.embedded.demo.disturbances import Expected
 from tidemark.embedded.demo.run import Demo, DemoOptions
-from tidemark.lake.delta import create_tables, open_table
+from tidemark.lake.evolution import create_tables
+from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import tables_of
 from tidemark.pipelines.flights import flights
 from tidemark.pipelines.producers.producer import Event, ensure_stream, kinesis_client

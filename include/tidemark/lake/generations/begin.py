@@ -13,11 +13,14 @@ from deltalake import write_deltalake
 from tidemark.core.errors import DefinitionError, TableError
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
-from tidemark.lake.delta import NOTHING, files_of, open_table, position, retry_conflicts, seal, transactions
+from tidemark.lake.commits import retry_conflicts, transactions
 from tidemark.lake.generations.fingerprint import fingerprinted, measure_of, text_of
 from tidemark.lake.generations.history import Added, Generation, History
-from tidemark.lake.publish import BEGUN_APP, say_in_force
-from tidemark.lake.tables import GENERATION_APP, REFINE_APP, Tables, tables_of
+from tidemark.lake.log import seal
+from tidemark.lake.publish import say_in_force
+from tidemark.lake.snapshots import NOTHING, files_of, open_table, position
+from tidemark.lake.tables import Tables, tables_of
+from tidemark.lake.transaction_ids import BEGUN_APP, GENERATION_APP, REFINE_APP
 from tidemark.quality import Suite
 
 

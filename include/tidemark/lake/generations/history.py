@@ -9,11 +9,11 @@ from deltalake import DeltaTable
 
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline, Rollup
-from tidemark.lake.delta import NOTHING, open_table, position
 from tidemark.lake.generations.fingerprint import Object, dating, dating_of, judging, objects
 from tidemark.lake.log import Interval
-from tidemark.lake.publish import DATED_APP
+from tidemark.lake.snapshots import NOTHING, open_table, position
 from tidemark.lake.tables import tables_of
+from tidemark.lake.transaction_ids import DATED_APP
 
 _NEWEST = 2**62
 

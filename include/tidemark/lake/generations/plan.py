@@ -14,13 +14,15 @@ from tidemark.core.days import Days, in_a_row
 from tidemark.core.errors import TableError
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
-from tidemark.lake.delta import files_of, is_dated, mismatched, open_table, position
+from tidemark.lake.evolution import mismatched
 from tidemark.lake.generations.begin import redefined
 from tidemark.lake.generations.fingerprint import DATING, SINGLE, Object, fingerprinted, objects, text_of
 from tidemark.lake.generations.history import Generation, History
 from tidemark.lake.log import DateIndex
-from tidemark.lake.publish import coverage, generation_app
-from tidemark.lake.tables import REFINE_APP, Tables, tables_of
+from tidemark.lake.publish import coverage
+from tidemark.lake.snapshots import files_of, is_dated, open_table, position
+from tidemark.lake.tables import Tables, tables_of
+from tidemark.lake.transaction_ids import REFINE_APP, generation_app
 from tidemark.quality import Suite
 
 

@@ -15,10 +15,11 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
-from tidemark.lake.delta import files_of, is_dated, mark, open_table, position, retry_conflicts
+from tidemark.lake.commits import mark, retry_conflicts
 from tidemark.lake.log import ended_segment
-from tidemark.lake.publish import clustered_app
-from tidemark.lake.tables import REFINE_APP, Table, tables_of
+from tidemark.lake.snapshots import files_of, is_dated, open_table, position
+from tidemark.lake.tables import Table, tables_of
+from tidemark.lake.transaction_ids import REFINE_APP, clustered_app
 
 MIN_SMALL_FILES = 8
 """Small files that a table must be rid of for a rewrite to pay."""

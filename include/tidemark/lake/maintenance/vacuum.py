@@ -8,8 +8,8 @@ from deltalake import DeltaTable
 from tidemark.core.errors import TidemarkError
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
-from tidemark.lake.delta import open_table
 from tidemark.lake.log import refined_through
+from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import tables_of
 
 

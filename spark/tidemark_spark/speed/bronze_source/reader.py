@@ -11,8 +11,9 @@ from pyspark.sql.datasource import DataSourceStreamReader, InputPartition
 
 from tidemark.core.columns import BATCH_BYTES
 from tidemark.core.documents import Splitter
-from tidemark.lake.delta import files_of, open_uri, position
-from tidemark.lake.tables import BRONZE_SCHEMA, INGEST_APP
+from tidemark.lake.snapshots import files_of, open_uri, position
+from tidemark.lake.tables import BRONZE_SCHEMA
+from tidemark.lake.transaction_ids import INGEST_APP
 
 _MAX_BYTES = f"max.{BATCH_BYTES}"
 _COUNTS = ("_records", "_events")

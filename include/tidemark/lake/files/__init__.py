@@ -1,0 +1,1 @@
+"""Files below the tables: data files and their statistics, staged ones, and what makes them durable."""
