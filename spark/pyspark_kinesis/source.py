@@ -5,20 +5,20 @@ from typing import Any, SupportsIndex
 from pyspark.sql.datasource import DataSource, DataSourceStreamWriter, DataSourceWriter
 from pyspark.sql.types import StructType
 
-from pyspark_kinesis.batch_options import parse_batch
-from pyspark_kinesis.batch_reader import FilteringBatchReader, KinesisBatchReader
 from pyspark_kinesis.errors import OptionError
-from pyspark_kinesis.options import Options, parse
-from pyspark_kinesis.put_options import parse_put
-from pyspark_kinesis.rows import SCHEMA, check_schema
+from pyspark_kinesis.options.batch import parse_batch
+from pyspark_kinesis.options.put import parse_put
+from pyspark_kinesis.options.stream import Options, parse
+from pyspark_kinesis.reading.batch import FilteringBatchReader, KinesisBatchReader
+from pyspark_kinesis.reading.rows import SCHEMA, check_schema
+from pyspark_kinesis.reading.stream import StreamReader, store_of
 from pyspark_kinesis.shipped import maker, shipped_in
-from pyspark_kinesis.stream_reader import StreamReader, store_of
-from pyspark_kinesis.writer import KinesisStreamWriter, KinesisWriter
+from pyspark_kinesis.sink.writer import KinesisStreamWriter, KinesisWriter
 
 try:
-    from pyspark_kinesis.stream_reader_42 import AdmissionStreamReader as NewestStreamReader
+    from pyspark_kinesis.reading.stream_42 import AdmissionStreamReader as NewestStreamReader
 except ImportError:  # Spark 4.1 and older have no admission control for Python sources
-    from pyspark_kinesis.stream_reader_41 import TicketStreamReader as NewestStreamReader  # type: ignore[assignment]
+    from pyspark_kinesis.reading.stream_41 import TicketStreamReader as NewestStreamReader  # type: ignore[assignment]
 
 
 class DefaultSource(DataSource):

@@ -22,9 +22,9 @@ from botocore.session import get_session
 from pyspark.sql.pandas.types import to_arrow_schema
 from side_by_side import CannedHandler, canned_server, interleaved, serve, summary
 
-from pyspark_kinesis.client import KinesisClient
-from pyspark_kinesis.kpl import MAGIC
-from pyspark_kinesis.rows import SCHEMA, to_arrow
+from pyspark_kinesis.api.client import KinesisClient
+from pyspark_kinesis.api.kpl import MAGIC
+from pyspark_kinesis.reading.rows import SCHEMA, to_arrow
 
 REGION = "us-east-1"
 # (records a page, bytes a record, user records an aggregate or 0 for none)

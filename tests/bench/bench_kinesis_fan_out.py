@@ -16,13 +16,13 @@ import typer
 from bench_kinesis_source import REGION, Bench, put, session
 
 from kinesis_emulator import running_emulator
-from pyspark_kinesis.client import KinesisClient
-from pyspark_kinesis.ledger import Ledger
-from pyspark_kinesis.options import parse
-from pyspark_kinesis.planner import Planner
-from pyspark_kinesis.reading import PartReader
-from pyspark_kinesis.rows import ARROW_SCHEMA
-from pyspark_kinesis.stores import LocalStore
+from pyspark_kinesis.api.client import KinesisClient
+from pyspark_kinesis.offsets.ledger import Ledger
+from pyspark_kinesis.offsets.stores.store import LocalStore
+from pyspark_kinesis.options.stream import parse
+from pyspark_kinesis.reading.planner import Planner
+from pyspark_kinesis.reading.rows import ARROW_SCHEMA
+from pyspark_kinesis.reading.task import PartReader
 
 
 def percentiles(seconds: list[float]) -> dict[str, int]:

@@ -25,8 +25,8 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.streaming.query import StreamingQuery
 
 from kinesis_emulator import running_emulator
-from pyspark_kinesis.client import KinesisClient
-from pyspark_kinesis.rows import SCHEMA, to_arrow
+from pyspark_kinesis.api.client import KinesisClient
+from pyspark_kinesis.reading.rows import SCHEMA, to_arrow
 
 REGION = "us-east-1"
 

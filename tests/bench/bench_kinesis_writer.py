@@ -21,9 +21,9 @@ from bench_kinesis_decode import REGION, event
 from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 from side_by_side import CannedHandler, canned_server, interleaved, serve, summary
 
-from pyspark_kinesis.client import KinesisClient
-from pyspark_kinesis.put_options import parse_put
-from pyspark_kinesis.putter import Putter
+from pyspark_kinesis.api.client import KinesisClient
+from pyspark_kinesis.options.put import parse_put
+from pyspark_kinesis.sink.put_records import Putter
 
 ROWS = StructType([StructField("data", BinaryType()), StructField("partitionKey", StringType())])
 # (records, bytes a record, milliseconds until an answer)

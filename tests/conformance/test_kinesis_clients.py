@@ -23,7 +23,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from kinesis_emulator import running_emulator
-from pyspark_kinesis import kpl
+from pyspark_kinesis.api import kpl
 
 _FIRST = "shardId-000000000000"
 _SECONDS = 900

@@ -19,10 +19,10 @@ from urllib.request import Request, urlopen
 
 import pyarrow as pa
 
-from pyspark_kinesis.ledger import Ledger
-from pyspark_kinesis.options import Options, parse
+from pyspark_kinesis.offsets.ledger import Ledger
+from pyspark_kinesis.options.stream import Options, parse
+from pyspark_kinesis.reading.stream import store_of
 from pyspark_kinesis.source import DefaultSource, NewestStreamReader
-from pyspark_kinesis.stream_reader import store_of
 
 # Those of a task, of the planner, and of the driver's sink (see fault_driver).
 KILLING = (

@@ -12,10 +12,10 @@ from batch_files import rows_of, write_once
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
-from pyspark_kinesis.ledger import Entry, Ledger
-from pyspark_kinesis.offsets import Offset
+from pyspark_kinesis.offsets.ledger import Entry, Ledger
+from pyspark_kinesis.offsets.offsets import Offset
+from pyspark_kinesis.offsets.stores.store import open_store
 from pyspark_kinesis.source import DefaultSource, NewestStreamReader
-from pyspark_kinesis.stores import open_store
 
 
 def halt(marker: Path) -> None:

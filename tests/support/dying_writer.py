@@ -15,11 +15,11 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 from pyspark.sql.types import StructType
 
-from pyspark_kinesis.client import shared_client
-from pyspark_kinesis.put_options import parse_put
-from pyspark_kinesis.putter import Put, Putter
+from pyspark_kinesis.api.client import shared_client
+from pyspark_kinesis.options.put import parse_put
+from pyspark_kinesis.sink.put_records import Put, Putter
+from pyspark_kinesis.sink.writer import KinesisStreamWriter
 from pyspark_kinesis.source import DefaultSource
-from pyspark_kinesis.writer import KinesisStreamWriter
 
 RECORDS_A_CALL = 10
 

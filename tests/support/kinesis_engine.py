@@ -11,15 +11,15 @@ from pathlib import Path
 import pyarrow as pa
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from pyspark_kinesis.client import KinesisClient
-from pyspark_kinesis.ledger import Entry, Ledger
-from pyspark_kinesis.limits import Limits
-from pyspark_kinesis.options import Options
-from pyspark_kinesis.options import Stream as KinesisStream
-from pyspark_kinesis.planner import Offset, Planner
-from pyspark_kinesis.reading import PartReader
-from pyspark_kinesis.rows import SCHEMA
-from pyspark_kinesis.stores import LocalStore
+from pyspark_kinesis.api.client import KinesisClient
+from pyspark_kinesis.offsets.admission import Limits
+from pyspark_kinesis.offsets.ledger import Entry, Ledger
+from pyspark_kinesis.offsets.stores.store import LocalStore
+from pyspark_kinesis.options.stream import Options
+from pyspark_kinesis.options.stream import Stream as KinesisStream
+from pyspark_kinesis.reading.planner import Offset, Planner
+from pyspark_kinesis.reading.rows import SCHEMA
+from pyspark_kinesis.reading.task import PartReader
 
 ARROW = to_arrow_schema(SCHEMA, timezone="UTC")
 SEAMS = ("none", "planned", "before ledger", "after ledger", "emitted", "sunk", "committed")

@@ -3,8 +3,8 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from pyspark_kinesis.ledger import Entry, Ledger
-from pyspark_kinesis.stores import Store
+from pyspark_kinesis.offsets.ledger import Entry, Ledger
+from pyspark_kinesis.offsets.stores.store import Store
 
 WRITERS = 32
 

@@ -2,7 +2,7 @@
 
 from kinesis_emulator import running_emulator
 from pyspark_kinesis.errors import OptionError
-from pyspark_kinesis.options import parse
+from pyspark_kinesis.options.stream import parse
 
 with running_emulator(arguments=("--limits",)) as url:
     options = parse({"streamName": "clicks", "endpointUrl": url, "ledgerLocation": "ledger"})

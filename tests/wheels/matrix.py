@@ -53,6 +53,6 @@ def test_the_first_query_reads_each_record_once(
     values = pads.dataset(rows, format="parquet").to_table(columns=["data"])["data"].to_pylist()
     assert Counter(values) == Counter(str(n).encode() for n in range(100))
     # datetime.fromisoformat of Python 3.10 knows neither the Z nor a single digit after the point.
-    script = "from pyspark_kinesis.options import at_iso_time; print(at_iso_time('', '1970-01-01T00:00:01.5Z'))"
+    script = "from pyspark_kinesis.options.stream import at_iso_time; print(at_iso_time('', '1970-01-01T00:00:01.5Z'))"
     assert environment.run(tmp_path, "python", "-c", script).split() == ["@1.500"]
     shutil.rmtree(environment.folder)

@@ -12,7 +12,7 @@ import typer
 from pyspark.sql import SparkSession
 
 from pyspark_kinesis.errors import KinesisSourceError
-from pyspark_kinesis.stores import open_store
+from pyspark_kinesis.offsets.stores.store import open_store
 from tidemark.core.errors import TRY_AGAIN, TidemarkError
 from tidemark.core.spark_start.conf import OUTCOME_ERROR, OUTCOME_RESULT, OUTCOME_VARIABLE, RESULT
 from tidemark.core.terminal import one_line, plain_console, print_table, printable

@@ -8,7 +8,7 @@ from mini_hdfs import NoHdfsError, ensure_minicluster, running_hdfs
 from store_contract import check_files, check_ledger, check_race
 
 from pyspark_kinesis.errors import AccessError, LedgerError
-from pyspark_kinesis.stores import open_store
+from pyspark_kinesis.offsets.stores.store import open_store
 from tidemark.core.settings import get_settings
 
 

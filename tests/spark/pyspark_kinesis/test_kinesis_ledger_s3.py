@@ -9,8 +9,8 @@ from s3_server import new_bucket, running_s3
 from store_contract import check_files, check_ledger, check_race
 
 from pyspark_kinesis.errors import AccessError, LedgerError
-from pyspark_kinesis.store_s3 import S3Store
-from pyspark_kinesis.stores import open_store
+from pyspark_kinesis.offsets.stores.s3 import S3Store
+from pyspark_kinesis.offsets.stores.store import open_store
 
 
 @pytest.fixture(scope="module")

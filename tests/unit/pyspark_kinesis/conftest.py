@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from kinesis_emulator import running_emulator
-from pyspark_kinesis.client import KinesisClient
+from pyspark_kinesis.api.client import KinesisClient
 
 os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
 os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")

@@ -9,9 +9,9 @@ import pytest
 from kinesis_engine import DiedError, Engine, Stream, assert_each_once_in_order, drain, engine
 
 from kinesis_emulator import running_emulator
-from pyspark_kinesis.client import KinesisClient
+from pyspark_kinesis.api.client import KinesisClient
+from pyspark_kinesis.api.positions import key_of
 from pyspark_kinesis.errors import DataLossError
-from pyspark_kinesis.positions import key_of
 
 
 def test_a_shard_that_is_gone_with_unread_records_is_data_loss(client: KinesisClient, tmp_path: Path) -> None:

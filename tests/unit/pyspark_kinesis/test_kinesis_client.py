@@ -7,8 +7,8 @@ import pytest
 from scripted_http import Answer, scripted_server
 
 from kinesis_emulator import running_emulator
-from pyspark_kinesis.client import KinesisClient
-from pyspark_kinesis.cursor import Cursor
+from pyspark_kinesis.api.client import KinesisClient
+from pyspark_kinesis.api.rate_limit import Pace
 from pyspark_kinesis.errors import (
     AccessError,
     EndpointError,
@@ -16,8 +16,8 @@ from pyspark_kinesis.errors import (
     RequestRefusedError,
     StreamNotFoundError,
 )
-from pyspark_kinesis.options import Options, Stream
-from pyspark_kinesis.pace import Pace
+from pyspark_kinesis.options.stream import Options, Stream
+from pyspark_kinesis.shards.cursor import Cursor
 
 THROTTLED = (400, b'{"__type": "ProvisionedThroughputExceededException", "message": "slow down"}')
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from kinesis_engine import Stream, assert_each_once_in_order, drain, engine
 
 from kinesis_emulator import running_emulator
-from pyspark_kinesis.batch_options import parse_batch
-from pyspark_kinesis.batch_reader import KinesisBatchReader
-from pyspark_kinesis.client import KinesisClient, shared_client
+from pyspark_kinesis.api.client import KinesisClient, shared_client
+from pyspark_kinesis.api.positions import at_time
+from pyspark_kinesis.api.service_clock import ServiceClock
 from pyspark_kinesis.errors import OptionError
-from pyspark_kinesis.positions import at_time
-from pyspark_kinesis.service_clock import ServiceClock
+from pyspark_kinesis.options.batch import parse_batch
+from pyspark_kinesis.reading.batch import KinesisBatchReader
 
 AHEAD = [-300.0, -60.0, -2.0, -0.7, 0.0, 0.7, 2.0, 60.0, 300.0]
 

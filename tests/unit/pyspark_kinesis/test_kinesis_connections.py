@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pyspark_kinesis import connections
-from pyspark_kinesis.connections import Connections
+from pyspark_kinesis.api import connections
+from pyspark_kinesis.api.connections import Connections
 
 
 class Counted(ThreadingHTTPServer):

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from pyspark_kinesis import base64_bulk, kpl
-from pyspark_kinesis.decoding import Page, Records, decode, decode_alike, decode_any
-from pyspark_kinesis.rows import SCHEMA, to_arrow
+from pyspark_kinesis.api import base64_bulk, kpl
+from pyspark_kinesis.api.decoding import Page, Records, decode, decode_alike, decode_any
+from pyspark_kinesis.reading.rows import SCHEMA, to_arrow
 
 FIELDS = ("SequenceNumber", "ApproximateArrivalTimestamp", "Data", "PartitionKey")
 AS_AWS = ("ApproximateArrivalTimestamp", "Data", "PartitionKey", "SequenceNumber")

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql.types import BinaryType, StructType
 
-from pyspark_kinesis.batch_options import KNOWN_TO_BATCH
-from pyspark_kinesis.foreign import FOREIGN, NEEDLESS, is_secret
-from pyspark_kinesis.options import KNOWN, parse
-from pyspark_kinesis.put_options import KNOWN_TO_WRITER, parse_put
+from pyspark_kinesis.options.aliases import FOREIGN, NEEDLESS, is_secret
+from pyspark_kinesis.options.batch import KNOWN_TO_BATCH
+from pyspark_kinesis.options.put import KNOWN_TO_WRITER, parse_put
+from pyspark_kinesis.options.stream import KNOWN, parse
 
 PROJECT = Path(__file__).parents[3]
 README = (PROJECT / "spark" / "pyspark_kinesis" / "README.md").read_text()

@@ -14,19 +14,19 @@ from kinesis_streams import Stream
 from scripted_http import scripted_server
 
 from kinesis_emulator import running_emulator
-from pyspark_kinesis.client import KinesisClient
-from pyspark_kinesis.consumers import Consumers
-from pyspark_kinesis.decoding import Page, Records, decode
+from pyspark_kinesis.api.client import KinesisClient
+from pyspark_kinesis.api.decoding import Page, Records, decode
+from pyspark_kinesis.api.positions import SHARD_END, TRIM_HORIZON, key_of
+from pyspark_kinesis.api.rate_limit import Pace
 from pyspark_kinesis.errors import AccessError, ConsumerError, SubscriptionError
-from pyspark_kinesis.ledger import Ledger
-from pyspark_kinesis.options import Options, parse
-from pyspark_kinesis.pace import Pace
-from pyspark_kinesis.positions import SHARD_END, TRIM_HORIZON, key_of
-from pyspark_kinesis.reading import KinesisPartition, PartReader, ShardRead
-from pyspark_kinesis.rows import ARROW_SCHEMA
-from pyspark_kinesis.stores import LocalStore
-from pyspark_kinesis.subscription import Pushed, SubscribedCursor, Subscription, cut
-from pyspark_kinesis.watching import Watch
+from pyspark_kinesis.fan_out.consumers import Consumers
+from pyspark_kinesis.fan_out.subscription import Pushed, SubscribedCursor, Subscription, cut
+from pyspark_kinesis.fan_out.watching import Watch
+from pyspark_kinesis.offsets.ledger import Ledger
+from pyspark_kinesis.offsets.stores.store import LocalStore
+from pyspark_kinesis.options.stream import Options, parse
+from pyspark_kinesis.reading.rows import ARROW_SCHEMA
+from pyspark_kinesis.reading.task import KinesisPartition, PartReader, ShardRead
 
 FIRST = "shardId-000000000000"
 

@@ -6,13 +6,13 @@ import http_calls
 import pytest
 
 from kinesis_emulator import running_emulator
-from pyspark_kinesis.aging import Aging
-from pyspark_kinesis.client import KinesisClient
-from pyspark_kinesis.cursor import Cursor
+from pyspark_kinesis.api.client import KinesisClient
+from pyspark_kinesis.api.positions import TRIM_HORIZON
+from pyspark_kinesis.api.rate_limit import Pace
 from pyspark_kinesis.errors import IteratorExpiredError, RequestRefusedError
-from pyspark_kinesis.options import Options, Stream
-from pyspark_kinesis.pace import Pace
-from pyspark_kinesis.positions import TRIM_HORIZON
+from pyspark_kinesis.options.stream import Options, Stream
+from pyspark_kinesis.shards.cursor import Cursor
+from pyspark_kinesis.shards.retention import Aging
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from kinesis_engine import DiedError, Engine, Stream, assert_each_once_in_order, drain, engine, restarted
 
 from kinesis_emulator import running_emulator
-from pyspark_kinesis.client import KinesisClient
+from pyspark_kinesis.api.client import KinesisClient
 from pyspark_kinesis.errors import DataLossError, StreamNotFoundError
 
 FIRST = "shardId-000000000000"

@@ -10,9 +10,9 @@ import http_calls
 import pytest
 
 from kinesis_emulator import running_emulator
-from pyspark_kinesis.client import KinesisClient
+from pyspark_kinesis.api.client import KinesisClient
+from pyspark_kinesis.api.credentials import Identity
 from pyspark_kinesis.errors import AccessError
-from pyspark_kinesis.identity import Identity
 
 ROLE = "arn:aws:iam::123456789012:role/reader"
 ANSWER = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>

@@ -9,7 +9,7 @@ import pytest
 from kinesis_engine import DiedError, Engine, Stream, drain, engine
 
 from kinesis_emulator import running_emulator
-from pyspark_kinesis.client import KinesisClient
+from pyspark_kinesis.api.client import KinesisClient
 from pyspark_kinesis.errors import DataLossError
 
 HOURS_OF_RETENTION = 24

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kinesis_engine import DiedError, Engine, Stream, assert_each_once_in_order, drain, engine
 
-from pyspark_kinesis.client import KinesisClient
-from pyspark_kinesis.limits import Limits
-from pyspark_kinesis.reading import records_behind
+from pyspark_kinesis.api.client import KinesisClient
+from pyspark_kinesis.offsets.admission import Limits
+from pyspark_kinesis.reading.task import records_behind
 
 LIMIT = st.none() | st.integers(1, 100)
 

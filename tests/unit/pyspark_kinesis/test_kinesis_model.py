@@ -13,12 +13,12 @@ import pytest
 from kinesis_engine import ARROW, SEAMS, DiedError, Stream, assert_each_once_in_order, drain, engine, rows_of
 
 from kinesis_emulator import running_emulator
-from pyspark_kinesis.client import KinesisClient
+from pyspark_kinesis.api.client import KinesisClient
+from pyspark_kinesis.api.positions import key_of
 from pyspark_kinesis.errors import LedgerError
-from pyspark_kinesis.ledger import Entry, Ledger
-from pyspark_kinesis.positions import key_of
-from pyspark_kinesis.reading import PartReader
-from pyspark_kinesis.stores import LocalStore
+from pyspark_kinesis.offsets.ledger import Entry, Ledger
+from pyspark_kinesis.offsets.stores.store import LocalStore
+from pyspark_kinesis.reading.task import PartReader
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -40,7 +40,7 @@ def test_each_record_once_whatever_happens_where_records_are_pushed(
 ) -> None:
     rng = random.Random(seed)
     # Some are always far behind, so that tasks subscribe.
-    monkeypatch.setattr("pyspark_kinesis.planner.FAR_BEHIND_MS", rng.choice([0, 10_000]))
+    monkeypatch.setattr("pyspark_kinesis.reading.planner.FAR_BEHIND_MS", rng.choice([0, 10_000]))
     run_schedule(rng, pushing, tmp_path, consumer_name="c")
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from kinesis_engine import ARROW, DiedError, Engine, Stream, assert_each_once_in_order, drain, engine, restarted
 
-from pyspark_kinesis.client import KinesisClient
+from pyspark_kinesis.api.client import KinesisClient
 from pyspark_kinesis.errors import LedgerError, NotReadError, OptionError
-from pyspark_kinesis.ledger import Ledger
-from pyspark_kinesis.options import Stream as KinesisStream
-from pyspark_kinesis.reading import KinesisPartition, PartReader
-from pyspark_kinesis.stores import LocalStore
+from pyspark_kinesis.offsets.ledger import Ledger
+from pyspark_kinesis.offsets.stores.store import LocalStore
+from pyspark_kinesis.options.stream import Stream as KinesisStream
+from pyspark_kinesis.reading.task import KinesisPartition, PartReader
 
 BATCHES = 5
 

@@ -18,12 +18,12 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 from scripted_http import Answer, scripted_server
 
 from kinesis_emulator import running_emulator
-from pyspark_kinesis.client import KinesisClient
+from pyspark_kinesis.api.client import KinesisClient
+from pyspark_kinesis.api.credentials import Identity
 from pyspark_kinesis.errors import AccessError, EndpointError
-from pyspark_kinesis.identity import Identity
-from pyspark_kinesis.options import parse
-from pyspark_kinesis.put_options import parse_put
-from pyspark_kinesis.store_s3 import S3Store
+from pyspark_kinesis.offsets.stores.s3 import S3Store
+from pyspark_kinesis.options.put import parse_put
+from pyspark_kinesis.options.stream import parse
 
 EMPTY = (200, b'{"Shards": []}')
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from pyspark_kinesis.batch_options import parse_batch
 from pyspark_kinesis.errors import OptionError
-from pyspark_kinesis.foreign import FOREIGN, NEEDLESS
-from pyspark_kinesis.options import KNOWN, Stream, parse
-from pyspark_kinesis.put_options import KNOWN_TO_WRITER
+from pyspark_kinesis.options.aliases import FOREIGN, NEEDLESS
+from pyspark_kinesis.options.batch import parse_batch
+from pyspark_kinesis.options.put import KNOWN_TO_WRITER
+from pyspark_kinesis.options.stream import KNOWN, Stream, parse
 
 REQUIRED = {"streamName": "s", "ledgerLocation": "/l"}
 ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/clicks"

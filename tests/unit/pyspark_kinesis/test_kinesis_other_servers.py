@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from kinesis_engine import DiedError, Engine, Stream, assert_each_once_in_order, engine
 
-from pyspark_kinesis import batch_reader, cursor, reading
-from pyspark_kinesis.batch_options import parse_batch
-from pyspark_kinesis.batch_reader import KinesisBatchReader
-from pyspark_kinesis.client import KinesisClient, Tally
-from pyspark_kinesis.decoding import Page
+from pyspark_kinesis.api.client import KinesisClient, Tally
+from pyspark_kinesis.api.decoding import Page
+from pyspark_kinesis.options.batch import parse_batch
+from pyspark_kinesis.reading.batch import KinesisBatchReader
+from pyspark_kinesis.reading.task import batch as batch_reader
+from pyspark_kinesis.reading.task import task as reading
+from pyspark_kinesis.shards import cursor
 
 
 class AtTheTip(KinesisClient):

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyspark_kinesis import kpl
+from pyspark_kinesis.api import kpl
+from pyspark_kinesis.api.positions import SHARD_END, Shard, advance, named_but_unread, readable
+from pyspark_kinesis.api.rate_limit import Pace
 from pyspark_kinesis.errors import LedgerError, OptionError
-from pyspark_kinesis.ledger import Entry, Ledger
-from pyspark_kinesis.pace import Pace
-from pyspark_kinesis.positions import SHARD_END, Shard, advance, named_but_unread, readable
-from pyspark_kinesis.stores import LocalStore, open_store
+from pyspark_kinesis.offsets.ledger import Entry, Ledger
+from pyspark_kinesis.offsets.stores.store import LocalStore, open_store
 
 
 def varint(value: int) -> bytes:

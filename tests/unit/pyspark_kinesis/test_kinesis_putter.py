@@ -12,10 +12,10 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 from scripted_http import scripted_server
 
 from kinesis_emulator import running_emulator
-from pyspark_kinesis.client import KinesisClient
+from pyspark_kinesis.api.client import KinesisClient
 from pyspark_kinesis.errors import KinesisSourceError, OptionError, StreamNotFoundError
-from pyspark_kinesis.put_options import parse_put
-from pyspark_kinesis.putter import Put, Putter
+from pyspark_kinesis.options.put import parse_put
+from pyspark_kinesis.sink.put_records import Put, Putter
 
 KEYED = StructType([StructField("data", BinaryType()), StructField("partitionKey", StringType())])
 WITH_STREAMS = StructType([*KEYED.fields, StructField("streamName", StringType())])

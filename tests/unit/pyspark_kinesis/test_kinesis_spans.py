@@ -11,11 +11,11 @@ from kinesis_streams import Stream
 from pyspark.sql.datasource import EqualTo, Filter, GreaterThan, GreaterThanOrEqual, In, LessThan, LessThanOrEqual
 
 from kinesis_emulator import running_emulator
-from pyspark_kinesis.batch_options import parse_batch
-from pyspark_kinesis.batch_reader import FilteringBatchReader, SpanPartition
-from pyspark_kinesis.client import KinesisClient
+from pyspark_kinesis.api.client import KinesisClient
+from pyspark_kinesis.api.positions import Shard
 from pyspark_kinesis.errors import DataLossError, OptionError
-from pyspark_kinesis.positions import Shard
+from pyspark_kinesis.options.batch import parse_batch
+from pyspark_kinesis.reading.batch import FilteringBatchReader, SpanPartition
 
 FIRST, SECOND = "shardId-000000000000", "shardId-000000000001"
 

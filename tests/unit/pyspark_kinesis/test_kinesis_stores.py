@@ -14,10 +14,10 @@ from scripted_http import Answer, scripted_server
 from store_contract import check_files, check_ledger, check_race, entry
 
 from pyspark_kinesis.errors import AccessError, EndpointError, LedgerError, OptionError
-from pyspark_kinesis.ledger import Ledger
-from pyspark_kinesis.store_s3 import S3Store, bucket_url
-from pyspark_kinesis.store_webhdfs import WebHdfsStore
-from pyspark_kinesis.stores import LocalStore, open_store
+from pyspark_kinesis.offsets.ledger import Ledger
+from pyspark_kinesis.offsets.stores.s3 import S3Store, bucket_url
+from pyspark_kinesis.offsets.stores.store import LocalStore, open_store
+from pyspark_kinesis.offsets.stores.webhdfs import WebHdfsStore
 
 
 def refusal(status: int, code: str, region: str = "") -> Answer:

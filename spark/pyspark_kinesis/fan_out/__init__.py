@@ -1,0 +1,1 @@
+"""Enhanced fan-out: consumers, their subscriptions, and who watches them."""

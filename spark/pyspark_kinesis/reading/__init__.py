@@ -1,0 +1,1 @@
+"""From a plan of a micro-batch to its rows: the planner, the tasks, the readers of each Spark."""

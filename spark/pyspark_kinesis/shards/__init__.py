@@ -1,0 +1,1 @@
+"""Shards: their lineage, their retention, and reading one on from a position."""
