@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from kinesis_emulator.api import Options, operations_text
-from kinesis_emulator.clock import MAX_OFFSET_SECONDS
+from kinesis_emulator.service.clock import MAX_OFFSET_SECONDS
 from kinesis_emulator.state.journal import DataFolderError
 from kinesis_emulator.wire.certificates import CertificateError, made_tls_context, tls_context
 from kinesis_emulator.wire.endpoint import Endpoint

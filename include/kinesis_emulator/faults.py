@@ -9,7 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from kinesis_emulator.errors import KinesisError
-from kinesis_emulator.tokens import decoded
+from kinesis_emulator.service.tokens import decoded
 
 Request = dict[str, Any]
 Answer = dict[str, Any] | bytes

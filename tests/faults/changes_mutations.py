@@ -126,19 +126,19 @@ def _double(text: str | None) -> str | None:
 @mutation
 def arrivals_taken() -> None:
     """Events that a changed zone moves into a range are taken there, though silver has them under another date."""
-    replace("tidemark_spark.batch.reprocess", "refuse_arrivals", lambda _: lambda *_: None)
+    replace("tidemark_spark.batch.slice", "refuse_arrivals", lambda _: lambda *_: None)
 
 
 @mutation
 def recovered_stay() -> None:
     """Records that have become events stay in quarantine."""
-    replace("tidemark_spark.batch.reprocess", "release_recovered", lambda _: lambda *_: 0)
+    replace("tidemark_spark.batch.slice", "release_recovered", lambda _: lambda *_: 0)
 
 
 @mutation
 def newly_broken_lost() -> None:
     """Events that are none any more leave silver and come to nowhere."""
-    replace("tidemark_spark.batch.reprocess", "quarantine_newly_broken", lambda _: lambda *_: 0)
+    replace("tidemark_spark.batch.slice", "quarantine_newly_broken", lambda _: lambda *_: 0)
 
 
 @mutation

@@ -48,7 +48,7 @@ def on_batch_rows(change: Callable[[Any], Any]) -> None:
 
         return changed
 
-    replace("tidemark_spark.batch.reprocess", "stage", make)
+    replace("tidemark_spark.batch.slice", "stage", make)
 
 
 @mutation
@@ -202,7 +202,7 @@ def sealed_late() -> None:
 @mutation
 def no_deduplication() -> None:
     """A reprocess does not deduplicate."""
-    replace("tidemark_spark.batch.reprocess", "deduplicate", lambda _: lambda valid, *_, **__: valid)
+    replace("tidemark_spark.batch.slice", "deduplicate", lambda _: lambda valid, *_, **__: valid)
 
 
 @mutation

@@ -7,10 +7,10 @@ from kinesis_emulator.operations.resources import named_consumer
 from kinesis_emulator.operations.shards import check_creation
 from kinesis_emulator.operations.streams import MAX_PAGE
 from kinesis_emulator.operations.tags import check_characters
+from kinesis_emulator.service.tokens import decoded_page, encoded
 from kinesis_emulator.state import Request, State
 from kinesis_emulator.state.changes import ConsumerDeregistered, ConsumerRegistered
 from kinesis_emulator.state.stream import Consumer
-from kinesis_emulator.tokens import decoded_page, encoded
 
 Answer = dict[str, Any]
 MAX_CONSUMERS = 20

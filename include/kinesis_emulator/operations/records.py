@@ -8,10 +8,10 @@ import orjson
 
 from kinesis_emulator.errors import KinesisError, dry_run, invalid, missing, not_found, violated
 from kinesis_emulator.operations.positions import check_ordering, start_index
+from kinesis_emulator.service.tokens import decoded, encoded
 from kinesis_emulator.state import Request, State
 from kinesis_emulator.state.shard import MAX_RECORDS, MAX_RESPONSE_BYTES, Shard, data_size
 from kinesis_emulator.state.stream import Stream
-from kinesis_emulator.tokens import decoded, encoded
 
 Answer = dict[str, Any] | bytes
 MAX_PUT_BYTES = 10 * 1024 * 1024

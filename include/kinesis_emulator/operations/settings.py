@@ -3,7 +3,6 @@
 from typing import Any
 
 from kinesis_emulator.errors import invalid
-from kinesis_emulator.operations.quotas import check_on_demand
 from kinesis_emulator.service import values_of
 from kinesis_emulator.state import Request, State
 from kinesis_emulator.state.changes import (
@@ -15,6 +14,7 @@ from kinesis_emulator.state.changes import (
     StrategySet,
     WarmThroughputSet,
 )
+from kinesis_emulator.state.quotas import check_on_demand
 from kinesis_emulator.state.stream import Stream
 
 Answer = dict[str, Any]

@@ -4,13 +4,13 @@ import math
 from typing import Any
 
 from kinesis_emulator.errors import KinesisError, invalid, not_found, over_limit
-from kinesis_emulator.operations.quotas import check_shard_limit
 from kinesis_emulator.service import check_request
+from kinesis_emulator.service.tokens import decoded_page, encoded
 from kinesis_emulator.state import Request, State
 from kinesis_emulator.state.changes import Merged, Resized, Split
+from kinesis_emulator.state.quotas import check_shard_limit
 from kinesis_emulator.state.shard import Shard
 from kinesis_emulator.state.stream import Stream
-from kinesis_emulator.tokens import decoded_page, encoded
 
 Answer = dict[str, Any]
 # API reference, ListShards: NextToken tells the stream and what was asked for; none of these goes with it.

@@ -3,18 +3,18 @@
 from typing import Any
 
 from kinesis_emulator.errors import in_use, missing, over_limit
-from kinesis_emulator.operations.quotas import (
+from kinesis_emulator.operations.tags import check_characters
+from kinesis_emulator.service.tokens import decoded_page, encoded
+from kinesis_emulator.state import Request, State
+from kinesis_emulator.state.changes import Created, Deleted
+from kinesis_emulator.state.quotas import (
     ON_DEMAND_STREAM_LIMIT,
     SHARD_LIMIT,
     check_on_demand,
     check_shard_limit,
     open_shards,
 )
-from kinesis_emulator.operations.tags import check_characters
-from kinesis_emulator.state import Request, State
-from kinesis_emulator.state.changes import Created, Deleted
 from kinesis_emulator.state.stream import Stream
-from kinesis_emulator.tokens import decoded_page, encoded
 
 Answer = dict[str, Any]
 ON_DEMAND_SHARDS = 4

@@ -13,11 +13,11 @@ from kinesis_emulator.operations.positions import start_index
 from kinesis_emulator.operations.records import child_described
 from kinesis_emulator.operations.resources import active_consumer
 from kinesis_emulator.service import check_request
+from kinesis_emulator.service.timeouts import timeout
 from kinesis_emulator.state import Request, State
 from kinesis_emulator.state.limits import READ_BYTES_PER_SECOND
 from kinesis_emulator.state.shard import MAX_RECORDS, Shard
 from kinesis_emulator.state.stream import Consumer, Stream
-from kinesis_emulator.timeouts import timeout
 
 _MAX_EVENT_BYTES = 1024 * 1024
 

@@ -17,9 +17,9 @@ from uuid import uuid4
 import orjson
 
 from kinesis_emulator.api import Kinesis, Options
-from kinesis_emulator.clock import MAX_OFFSET_SECONDS, Clock
 from kinesis_emulator.errors import KinesisError, own_fault
 from kinesis_emulator.faults import Fault, Faults, Request, odd, refusal
+from kinesis_emulator.service.clock import MAX_OFFSET_SECONDS, Clock
 from kinesis_emulator.wire.encodings import JSON, Encoding, encoding_of
 from kinesis_emulator.wire.push import Push
 

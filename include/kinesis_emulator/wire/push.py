@@ -9,7 +9,7 @@ from typing import Protocol
 
 from kinesis_emulator.errors import KinesisError, own_fault
 from kinesis_emulator.operations.subscriptions import Subscription
-from kinesis_emulator.timeouts import timeout
+from kinesis_emulator.service.timeouts import timeout
 from kinesis_emulator.wire.encodings import Encoding
 from kinesis_emulator.wire.eventstream import CONTENT_TYPE, event, exception
 

@@ -26,7 +26,7 @@ from tidemark.lake.tables import tables_of
 from tidemark.lake.transaction_ids import DATED_APP, removed_app
 from tidemark.quality import Suite
 from tidemark.serving import Snapshot, pin
-from tidemark_spark.batch.reprocess import deduplicate
+from tidemark_spark.batch.slice import deduplicate
 from tidemark_spark.transforms.parse import dated, parse, valid_events
 from tidemark_spark.transforms.rollups import merge_partials, partial_aggregates
 

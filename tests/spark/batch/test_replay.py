@@ -84,7 +84,7 @@ def test_quarantine_is_counted_explained_and_replayed_exactly_once(
 
     # It dies after the first of the two dates was published, and before quarantine was cleared of it.
     with monkeypatch.context() as dying:
-        dying.setattr("tidemark_spark.batch.reprocess.release_recovered", lambda *_: 1 / 0)
+        dying.setattr("tidemark_spark.batch.slice.release_recovered", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             replay(spark, clickstream, relaxed, settings, wait_seconds=5)
     assert read(tables.quarantine, settings).num_rows == 4

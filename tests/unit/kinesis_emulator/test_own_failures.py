@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 
 from kinesis_emulator import running_emulator
 from kinesis_emulator.api import Options
-from kinesis_emulator.tokens import encoded
+from kinesis_emulator.service.tokens import encoded
 from kinesis_emulator.wire.endpoint import Endpoint, HttpRequest, Reply
 from kinesis_emulator.wire.push import Push
 
