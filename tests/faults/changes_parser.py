@@ -1,6 +1,6 @@
 """What a record says, by parsers that the product does not use: orjson tells what is JSON, and ijson (yajl) the tokens.
 
-Values of columns follow the documented forms (docs/adr/0013, ``tidemark_spark.transforms.values``), in plain Python.
+Values of columns follow the documented forms (docs/adr/0012, ``tidemark_spark.transforms.values``), in plain Python.
 """
 
 import re
