@@ -32,7 +32,7 @@ def main(
         done = reprocess(spark, definition, suite, settings, start, end, wait_seconds=wait_seconds)
     rows: list[tuple[str, object]] = [("bronze rows read", done.bronze_rows), ("silver rows", done.silver_rows)]
     rows += [(f"batch_{name} rows", count) for name, count in done.batch_rows.items()]
-    rows += [("put into quarantine", done.rejudged.quarantined), ("taken out of it", done.rejudged.recovered)]
+    rows += [("put into quarantine", done.reclassified.quarantined), ("taken out of it", done.reclassified.recovered)]
     rows += [("event dates published", len(done.published))]
     rows += [("covered through segment", done.covered_segment), ("seconds", f"{done.seconds:.1f}")]
     show(f"reprocessed {pipeline}, {'all' if everything else f'[{start}, {end})'}", ["what", "figure"], rows)

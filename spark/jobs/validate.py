@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from tidemark.core.errors import QualityGateError
 from tidemark.core.settings import get_settings
 from tidemark.core.terminal import one_line
-from tidemark.lake.snapshots import files_of, open_table
+from tidemark.lake.snapshots import active_files, open_table
 from tidemark.lake.tables import tables_of
 from tidemark.monitoring.check_results import TEXT_CHARACTERS, record, sample_text
 from tidemark.pipelines import get_pipeline
@@ -26,7 +26,7 @@ def main(pipeline: PipelineOption, from_: FromOption, to: ToOption) -> None:
     settings, definition = get_settings(), get_pipeline(pipeline)
     suite, tables = load_suite(definition, settings), tables_of(definition, settings)
     snapshot = open_table(tables.silver, settings)
-    parameters = slice_parameters(definition, files_of(snapshot), start, end, datetime.now(UTC))
+    parameters = slice_parameters(definition, active_files(snapshot), start, end, datetime.now(UTC))
     silver = session(f"{pipeline}.validate").read.format("delta").option("versionAsOf", snapshot.version())
     rows = silver.load(tables.silver.uri).where(dated(start, end))
     checked = validate(rows, suite, definition.key, parameters, DataDocs.of(settings))

@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 
 import tidemark_spark.speed.refine as refining
 from tidemark.core.settings import Settings
-from tidemark.lake.snapshots import files_of, open_table
+from tidemark.lake.snapshots import active_files, open_table
 from tidemark.lake.tables import tables_of
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.pipelines.producers.clickstream import events
@@ -66,7 +66,7 @@ def refined(spark: SparkSession, home: Path, with_dates: Dates, records: int, ba
     )
     query.awaitTermination()
     taken = [(after - before) * 1000 for before, after in pairwise(ended[1:])]
-    log = files_of(open_table(tables_of(clickstream, settings).refine_log, settings))
+    log = active_files(open_table(tables_of(clickstream, settings).refine_log, settings))
     return statistics.median(taken), sum(log["size_bytes"].to_pylist()) / batches
 
 

@@ -24,7 +24,7 @@ SPARK = f"pyspark=={importlib.metadata.version('pyspark')}"
 DOCUMENTS = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "hatch_build.py"}
 
 
-def files_of(name: str) -> set[str]:
+def active_files(name: str) -> set[str]:
     """The files of a package, code and data, without what only its distribution is made of."""
     folder = SOURCES[name]
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -44,7 +44,7 @@ def test_a_wheel_holds_its_package_whole_and_nothing_else(name: str, wheels: dic
     with zipfile.ZipFile(wheels[name]) as wheel:
         found = set(wheel.namelist())
     about = {path for path in found if path.split("/")[0].endswith(".dist-info")}
-    assert found - about == {f"{name}/{path}" for path in files_of(name)}
+    assert found - about == {f"{name}/{path}" for path in active_files(name)}
     assert any(path.endswith("/licenses/LICENSE") for path in about)
 
 
@@ -53,7 +53,7 @@ def test_an_sdist_holds_what_a_wheel_is_built_from_and_the_documents(name: str, 
     with tarfile.open(next(built.glob(f"{name}-*.tar.gz"))) as sdist:
         assert all(member.isfile() for member in sdist.getmembers())
         found = {path.split("/", 1)[1] for path in sdist.getnames()}
-    assert found - {".gitignore"} == files_of(name) | DOCUMENTS | {"PKG-INFO"}
+    assert found - {".gitignore"} == active_files(name) | DOCUMENTS | {"PKG-INFO"}
 
 
 @pytest.mark.parametrize("name", SOURCES)

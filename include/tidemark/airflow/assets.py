@@ -14,7 +14,7 @@ from airflow.sdk import Asset, task
 from tidemark.core.settings import Settings, get_settings
 from tidemark.definition import Pipeline
 from tidemark.lake.tables import tables_of
-from tidemark.monitoring.asset_facts import batch_facts, serving_facts, table_facts
+from tidemark.monitoring.asset_facts import batch_facts, serving_facts, table_metadata
 from tidemark.pipelines import get_pipeline
 
 
@@ -47,14 +47,14 @@ def serving_assets(pipeline: Pipeline) -> list[Asset]:
     ]
 
 
-def tell_tables(
+def emit_asset_events(
     context: Any, outlets: Iterable[Any], pipeline: str, settings: Settings, figures: Mapping[str, Any]
 ) -> None:
     """Tell of the tables that a job has written by their assets: their facts, and the job's figures."""
     tables = {table.name: table for table in tables_of(get_pipeline(pipeline), settings)}
     for asset in outlets:
         if isinstance(asset, Asset):
-            facts = table_facts(tables[asset.name.removeprefix(f"{pipeline}.")], settings)
+            facts = table_metadata(tables[asset.name.removeprefix(f"{pipeline}.")], settings)
             context["outlet_events"][asset].extra = {**figures, **facts}
 
 

@@ -40,7 +40,7 @@ def transactions(versions: Mapping[str, int]) -> CommitProperties:
     return CommitProperties(app_transactions=[Transaction(app, version) for app, version in versions.items()])
 
 
-def mark(snapshot: DeltaTable, versions: Mapping[str, int]) -> None:
+def set_transactions(snapshot: DeltaTable, versions: Mapping[str, int]) -> None:
     """Set transaction identifiers by a commit without rows, whichever columns table and definition have."""
     snapshot.create_write_transaction(
         [], "append", snapshot.schema(), snapshot.metadata().partition_columns, commit_properties=transactions(versions)

@@ -69,8 +69,8 @@ def _add_columns(table: Table, gained: list[Field], settings: "Settings") -> Non
     """Add the columns that another process has not added meanwhile; streams may append beside it."""
     snapshot = open_table(table, settings)
     held = _fields(snapshot.schema())
-    if lacking := [field for field in gained if field.name not in held]:
-        snapshot.alter.add_columns(lacking)
+    if missing := [field for field in gained if field.name not in held]:
+        snapshot.alter.add_columns(missing)
 
 
 @retry_conflicts

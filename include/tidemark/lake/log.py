@@ -18,8 +18,8 @@ from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 
 from tidemark.core.settings import Settings
-from tidemark.lake.commits import mark, retry_conflicts
-from tidemark.lake.snapshots import NOTHING, files_of, open_table, position
+from tidemark.lake.commits import retry_conflicts, set_transactions
+from tidemark.lake.snapshots import NOTHING, active_files, open_table, position
 from tidemark.lake.tables import TIMESTAMP, Tables
 from tidemark.lake.transaction_ids import INGEST_APP, REFINE_APP, SEALED_APP, SEGMENT_APP
 
@@ -51,7 +51,7 @@ def seal(tables: Tables, settings: "Settings", *, leave_out: bool = False) -> Se
     segment = max(sealed, newest) + (1 if leave_out else 0)
     if segment <= sealed or through == NOTHING:
         return Sealed(sealed, through)
-    mark(bronze, {INGEST_APP: through, SEALED_APP: segment})
+    set_transactions(bronze, {INGEST_APP: through, SEALED_APP: segment})
     return Sealed(segment, through)
 
 
@@ -65,7 +65,7 @@ def places(bronze: DeltaTable, *, beyond: int | None = None, since: datetime | N
 
     Grain: one row an ingest_batch, in order: ``ingest_batch``, ``segment``, ``ingest_time``.
     """
-    files = files_of(bronze)
+    files = active_files(bronze)
     if beyond is not None or since is not None:
         files = files.filter(
             pc.fill_null(_chosen(files["max.ingest_batch"], files["max.ingest_time"], beyond, since), True)

@@ -16,9 +16,9 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from tidemark.core.errors import CoverageError, DefinitionChangedError, TableError
 from tidemark.core.settings import Settings
-from tidemark.lake.commits import mark, retry_conflicts, transactions
+from tidemark.lake.commits import retry_conflicts, set_transactions, transactions
 from tidemark.lake.files.data_files import StagedFile, file_system, now_ms
-from tidemark.lake.snapshots import NOTHING, files_of, is_dated, open_table, position
+from tidemark.lake.snapshots import NOTHING, active_files, is_dated, open_table, position
 from tidemark.lake.tables import Table
 from tidemark.lake.transaction_ids import (
     COVERAGE_APP,
@@ -70,7 +70,7 @@ def publish_dates(
             f"{table.name}: speed rows of {folded[0]} were folded beyond segment {segment} while this reprocess ran, "
             "which took longer than the grace period of folding: run it again, and give `tidemark compact` a longer one"
         )
-    files = files_of(snapshot).to_pylist()
+    files = active_files(snapshot).to_pylist()
     wanted: set[date | None] = set(chosen)
     if everything and not all(map(is_dated, files)):
         wanted.add(None)
@@ -95,7 +95,7 @@ def say_in_force(table: Table, generation: int, settings: Settings) -> None:
     """Say in a table's log that rows of older generations of the definition are not published there any more."""
     snapshot = open_table(table, settings)
     if position(snapshot, DEFINITION_APP) < generation:
-        mark(snapshot, {DEFINITION_APP: generation})
+        set_transactions(snapshot, {DEFINITION_APP: generation})
 
 
 def _still_in_force(snapshot: DeltaTable, table: Table, generation: int) -> dict[str, int]:
@@ -126,7 +126,7 @@ def mark_judged(silver: Table, days: Iterable[date], generation: int, settings: 
     snapshot = open_table(silver, settings)
     marks = {app: generation for day in days if position(snapshot, app := generation_app(day)) < generation}
     if marks:
-        mark(snapshot, marks)
+        set_transactions(snapshot, marks)
 
 
 @retry_conflicts
@@ -140,7 +140,7 @@ def claim_folding(table: Table, covered: Mapping[date, int], folded: Mapping[dat
     if any(coverage(snapshot, day) != segment for day, segment in covered.items()):
         return False
     marks = {folded_app(day): max(segment, position(snapshot, folded_app(day))) for day, segment in folded.items()}
-    mark(snapshot, {**marks, **_next_change(snapshot)})
+    set_transactions(snapshot, {**marks, **_next_change(snapshot)})
     return True
 
 
@@ -195,7 +195,7 @@ def replace_files(
         snapshot = open_table(table, settings)
         in_force = {} if generation is None else _still_in_force(snapshot, table, generation)
         _refuse_missing(snapshot, table, staged)
-        files = [file for file in files_of(snapshot).to_pylist() if replaced(file)]
+        files = [file for file in active_files(snapshot).to_pylist() if replaced(file)]
         if {file["path"] for file in files} != set(expected):
             return False
         if counter and position(snapshot, counter[0]) != counter[1]:

@@ -23,7 +23,7 @@ def date_index(pipeline: Pipeline, settings: Settings) -> DateIndex:
     return DateIndex.of(refine_log, History.of(pipeline, settings).dated_otherwise(pipeline, refine_log))
 
 
-def candidates(index: DateIndex, pipeline: Pipeline, start: date, end: date, through: int) -> list[Interval]:
+def scan_ranges(index: DateIndex, pipeline: Pipeline, start: date, end: date, through: int) -> list[Interval]:
     """The ingest_batches that a reprocess of the event dates ``[start, end)`` reads, in order.
 
     Where the dates of an ingest_batch are not known, it is read.

@@ -80,7 +80,7 @@ _STATED: dict[str, pa.DataType] = {
 }
 
 
-def files_of(snapshot: DeltaTable) -> pa.Table:
+def active_files(snapshot: DeltaTable) -> pa.Table:
     """A snapshot's files as its log states them: add actions, with bounds of the coordinate and partition values.
 
     What the log does not state is null: a table without rows, or of other partitions, has no such columns. Null is also
@@ -100,7 +100,7 @@ def files_of(snapshot: DeltaTable) -> pa.Table:
 
 
 def is_dated(file: Mapping[str, Any]) -> bool:
-    """Whether a file of ``files_of``, of a table by event date, has a date that can be an event's."""
+    """Whether a file of ``active_files``, of a table by event date, has a date that can be an event's."""
     return file["partition.event_date"] is not None
 
 

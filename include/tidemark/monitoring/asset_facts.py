@@ -10,20 +10,20 @@ from tidemark.core.errors import DisagreementError
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
 from tidemark.lake.publish import coverage
-from tidemark.lake.snapshots import NOTHING, files_of, open_table, position
+from tidemark.lake.snapshots import NOTHING, active_files, open_table, position
 from tidemark.lake.tables import Table, tables_of
 from tidemark.lake.transaction_ids import BATCH_APP
 from tidemark.serving import pin
 
 
-def table_facts(table: Table, settings: Settings) -> dict[str, Any]:
+def table_metadata(table: Table, settings: Settings) -> dict[str, Any]:
     """Position in the log, version, rows, files and bytes of a table.
 
     Raises:
         TableError: there is no such table yet.
     """
     snapshot = open_table(table, settings)
-    files = files_of(snapshot)
+    files = active_files(snapshot)
     facts: dict[str, Any] = {
         "position": position(snapshot, table.app_id or BATCH_APP),
         "version": snapshot.version(),
@@ -45,7 +45,7 @@ def batch_facts(pipeline: Pipeline, settings: Settings, start: date, end: date, 
     """
     found = {}
     tables = tables_of(pipeline, settings)
-    files = files_of(open_table(tables.silver, settings))
+    files = active_files(open_table(tables.silver, settings))
     held = set(files.filter(pc.less_equal(files["partition.segment"], segment))["partition.event_date"].to_pylist())
     for table in tables.batch.values():
         snapshot = open_table(table, settings)
@@ -56,7 +56,10 @@ def batch_facts(pipeline: Pipeline, settings: Settings, start: date, end: date, 
                 f"{table.name} covers {', '.join(behind)}, and the reprocess published through {segment}: somebody has "
                 "restored or rewritten the table; run the reprocess again"
             )
-        found[table.name] = {**table_facts(table, settings), "covered_segment": min(covered.values(), default=segment)}
+        found[table.name] = {
+            **table_metadata(table, settings),
+            "covered_segment": min(covered.values(), default=segment),
+        }
     return found
 
 
@@ -65,7 +68,9 @@ def serving_facts(pipeline: Pipeline, settings: Settings) -> dict[str, dict[str,
     found = {}
     for rollup in pipeline.rollups:
         snapshot = pin(pipeline, rollup, settings)
-        newest = [pc.max(files_of(table)["max.max_event_time"]).as_py() for table in (snapshot.batch, snapshot.speed)]
+        newest = [
+            pc.max(active_files(table)["max.max_event_time"]).as_py() for table in (snapshot.batch, snapshot.speed)
+        ]
         event = max(filter(None, newest), default=None)
         found[rollup.name] = {
             "position": snapshot.position,

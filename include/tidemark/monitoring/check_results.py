@@ -26,7 +26,7 @@ TEXT_CHARACTERS = 300
 """Of a text in a sample, and of a sample in a message: a STRING may hold megabytes."""
 
 
-class Checked(NamedTuple):
+class ExpectationResult(NamedTuple):
     """The result of one expectation on a slice; ``success`` is None where it could not be checked, see ``observed``.
 
     ``observed`` and ``samples`` quote events: the first is one short line, the texts of the others are ``shortened``.
@@ -41,7 +41,7 @@ class Checked(NamedTuple):
     asks: str = ""
 
     @property
-    def refuses(self) -> bool:
+    def blocks_publication(self) -> bool:
         """Whether it keeps rows from being published."""
         return self.success is False and self.severity == "critical"
 
@@ -50,7 +50,7 @@ class Checked(NamedTuple):
         """In one word."""
         return "skipped" if self.success is None else "passed" if self.success else "FAILED"
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """The expectation with its figures and sample rows, in one short line."""
         asks = f" (asks {one_line(self.asks, TEXT_CHARACTERS)})" if self.asks else ""
         name, observed = one_line(self.expectation, TEXT_CHARACTERS), self.observed or "nothing"
@@ -98,7 +98,7 @@ def plain(value: Any) -> Any:
 
 @retry_conflicts
 def record(
-    tables: Tables, settings: Settings, checked: Sequence[Checked], start: date, end: date, stage: Stage
+    tables: Tables, settings: Settings, checked: Sequence[ExpectationResult], start: date, end: date, stage: Stage
 ) -> None:
     """Append the results of one run over the event dates ``[start, end)``; ``date.min`` and ``max``: no limit."""
     run, now = uuid.uuid4().hex, datetime.now(UTC)

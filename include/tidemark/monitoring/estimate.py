@@ -11,8 +11,8 @@ from tidemark.core.errors import TidemarkError
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
 from tidemark.lake.log import DateIndex
-from tidemark.lake.scan_ranges import candidates, date_index
-from tidemark.lake.snapshots import files_of, open_table, position
+from tidemark.lake.scan_ranges import date_index, scan_ranges
+from tidemark.lake.snapshots import active_files, open_table, position
 from tidemark.lake.tables import tables_of
 from tidemark.lake.transaction_ids import INGEST_APP
 
@@ -47,7 +47,7 @@ def event_dates(pipeline: Pipeline, settings: Settings) -> list[date]:
 
 
 def _event_dates(pipeline: Pipeline, settings: Settings, index: DateIndex, through: int) -> list[date]:
-    files = files_of(open_table(tables_of(pipeline, settings).silver, settings))
+    files = active_files(open_table(tables_of(pipeline, settings).silver, settings))
     held = set(files["partition.event_date"].to_pylist()) - {None}
     return sorted(held | set(index.dates(date.min, date.max, through)))
 
@@ -62,8 +62,8 @@ def slice_of(pipeline: Pipeline, settings: Settings, start: date, end: date) -> 
     bronze = open_table(tables.bronze, settings)
     index = date_index(pipeline, settings)
     through = position(bronze, INGEST_APP)
-    intervals = candidates(index, pipeline, start, end, through)
-    files = files_of(bronze)
+    intervals = scan_ranges(index, pipeline, start, end, through)
+    files = active_files(bronze)
     low, high = files["min.ingest_batch"], files["max.ingest_batch"]
     read = pa.array([False] * files.num_rows)
     for interval in intervals:

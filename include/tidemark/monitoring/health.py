@@ -13,7 +13,7 @@ from tidemark.core.settings import Settings
 from tidemark.core.stream_locks import running_streams
 from tidemark.definition import Pipeline
 from tidemark.lake.log import refined_through
-from tidemark.lake.snapshots import files_of, open_table, position
+from tidemark.lake.snapshots import active_files, open_table, position
 from tidemark.lake.tables import tables_of
 from tidemark.lake.transaction_ids import INGEST_APP
 
@@ -60,7 +60,7 @@ def health(pipeline: Pipeline, settings: Settings, now: datetime | None = None) 
     tables = tables_of(pipeline, settings)
     bronze = open_table(tables.bronze, settings)
     refined, lag = refined_through(bronze, tables, settings, now)
-    newest = pc.max(files_of(bronze)["max.ingest_time"]).as_py()
+    newest = pc.max(active_files(bronze)["max.ingest_time"]).as_py()
     return Health(
         pipeline.name,
         position(bronze, INGEST_APP),

@@ -12,7 +12,7 @@ from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
 from tidemark.lake.generations import plan
 from tidemark.lake.publish import coverage
-from tidemark.lake.snapshots import NOTHING, files_of, is_dated, open_table
+from tidemark.lake.snapshots import NOTHING, active_files, is_dated, open_table
 from tidemark.lake.tables import Tables, tables_of
 from tidemark.monitoring.health import Health, health
 from tidemark.quality import load_suite
@@ -66,7 +66,7 @@ def overview(pipeline: Pipeline, settings: Settings, now: datetime | None = None
     except TableError:
         return Overview(pipeline.name, None, [], 0, [], [], [], [])
     tables = tables_of(pipeline, settings)
-    quarantine = files_of(open_table(tables.quarantine, settings))
+    quarantine = active_files(open_table(tables.quarantine, settings))
     quarantined = int(pc.sum(quarantine["num_records"]).as_py() or 0)
     seen = days(tables, settings)
     problems = found.problems(pipeline)
@@ -86,12 +86,14 @@ def days(tables: Tables, settings: Settings) -> dict[date, Day]:
     batches = [open_table(table, settings) for table in tables.batch.values()]
     published: dict[date, int] = {}
     for batch in batches:
-        for file in filter(is_dated, files_of(batch).select(["partition.event_date", "modification_time"]).to_pylist()):
+        for file in filter(
+            is_dated, active_files(batch).select(["partition.event_date", "modification_time"]).to_pylist()
+        ):
             day = file["partition.event_date"]
             published[day] = max(published.get(day, 0), file["modification_time"])
     rows: dict[date, dict[int, int]] = {day: {} for day in published}
     columns = ["partition.event_date", "partition.segment", "num_records"]
-    for file in filter(is_dated, files_of(open_table(tables.silver, settings)).select(columns).to_pylist()):
+    for file in filter(is_dated, active_files(open_table(tables.silver, settings)).select(columns).to_pylist()):
         segments = rows.setdefault(file["partition.event_date"], {})
         segments[file["partition.segment"]] = segments.get(file["partition.segment"], 0) + file["num_records"]
     found = {}

@@ -42,7 +42,7 @@ def needed_parameters(expectation: Mapping[str, Any]) -> set[str]:
 def slice_parameters(pipeline: Pipeline, files: pa.Table, start: date, end: date, now: datetime) -> dict[str, Any]:
     """The values for the event dates ``[start, end)``; ``date.min`` and ``max``: no limit.
 
-    ``files``: those of silver, as the log of a snapshot states them (``tidemark.lake.snapshots.files_of``).
+    ``files``: those of silver, as the log of a snapshot states them (``tidemark.lake.snapshots.active_files``).
 
     Times are UTC and carry no zone, as Great Expectations gets them from Spark.
     """

@@ -19,7 +19,7 @@ from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 
 from tidemark.lake.evolution import EVOLVED
-from tidemark.lake.snapshots import files_of
+from tidemark.lake.snapshots import active_files
 
 _GLOB = frozenset("*?[]{}")
 
@@ -48,7 +48,7 @@ def relation(
     # URIs are percent-encoded, names of files on disk are not.
     root = unquote(table.table_uri.rstrip("/").removeprefix("file://"))
     if files is None and _is_by_date(table):
-        actions = files_of(table)
+        actions = active_files(table)
         files = actions.filter(pc.is_valid(actions["partition.event_date"]))["path"].to_pylist()
     names = pa.table(table.get_add_actions())["path"].to_pylist() if files is None else files
     paths = [f"{root}/{unquote(path)}" for path in names]
@@ -84,7 +84,7 @@ def _dataset(table: DeltaTable, files: Collection[str] | None) -> ds.Dataset:
     schema, kind = pa.schema(table.schema().to_arrow()), ds.ParquetFileFormat()
     filesystem = pa_fs.PyFileSystem(DeltaStorageHandler.from_table(table._table))
     partitions = table.metadata().partition_columns
-    actions = files_of(table).select(["path", *(f"partition.{name}" for name in partitions)])
+    actions = active_files(table).select(["path", *(f"partition.{name}" for name in partitions)])
     chosen = None if files is None else set(files)
     fragments = []
     for row in actions.to_pylist():

@@ -99,11 +99,11 @@ def _serving(
     if not isinstance(speed, DeltaTable):
         raise speed
     both = pinned(pipeline, rollup, batch, speed, settings)
-    parts, rows = both.parts(), ""
-    if files := [path for paths in parts.settled.values() for path in paths]:
+    plan, rows = both.scan_plan(), ""
+    if files := [path for paths in plan.settled.values() for path in paths]:
         settled = relation(connection, f"{name}.settled", batch, files)
         rows = f"({finished_sql(pipeline, rollup, Dialect.DUCKDB, f'({settled})')})"
-    return answering_sql(connection, name, both, parts, settled=rows)
+    return answering_sql(connection, name, both, plan, settled=rows)
 
 
 def _like(connection: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema) -> str:

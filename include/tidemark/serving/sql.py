@@ -26,7 +26,7 @@ def serving_sql(
     settled: str = "",
     layer: Layer | None = None,
     covered_left_out: bool = False,
-    lacking: Mapping[str, Collection[date]] | None = None,
+    missing_measures: Mapping[str, Collection[date]] | None = None,
 ) -> str:
     """One SELECT over the relations ``batch`` and ``speed``. Grain: one row a key and window that has an event.
 
@@ -35,14 +35,14 @@ def serving_sql(
     contributes. ``settled``: a relation with rows as from ``finished_sql``, of those of the batch table's rows that are
     not in ``batch``; DuckDB only. ``covered_left_out``: of ``speed``, the rows that the batch covers were left out
     before, file by file.
-    ``lacking``: by measure, the event dates with rows from before it was defined; a window of any of them has no value.
+    ``missing_measures``: by measure, dates with rows from before it was defined; a window of any of them has no value.
     """
     schema = pipeline.events
     states = rollup.states(schema)
     mark = "`" if dialect is Dialect.SPARK else '"'
     keys = [f"{mark}{name}{mark}" for name in rollup.by]
     columns = [*keys, "pane_start", *(state.column for state in states), "max_event_time", "max_arrival_time"]
-    lacks = {name: sorted(days) for name, days in (lacking or {}).items() if days}
+    lacks = {name: sorted(days) for name, days in (missing_measures or {}).items() if days}
     dates = {name: ", ".join(f"DATE '{day.isoformat()}'" for day in days) for name, days in lacks.items()}
     flags = "".join(f", event_date IN ({days}) AS _lacks_{name}" for name, days in dates.items())
     flags_of_speed = flags.replace(", event_date IN", ", _s.event_date IN")

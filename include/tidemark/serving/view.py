@@ -17,7 +17,7 @@ from tidemark.definition import Pipeline, Rollup, Window
 from tidemark.definition.measures import Dialect
 from tidemark.lake.evolution import EVOLVED
 from tidemark.lake.generations import Added, History
-from tidemark.lake.snapshots import NOTHING, files_of, is_dated, open_table, position
+from tidemark.lake.snapshots import NOTHING, active_files, is_dated, open_table, position
 from tidemark.lake.tables import tables_of
 from tidemark.lake.transaction_ids import BEGUN_APP, REFINE_APP, covered_app
 from tidemark.serving.cache import finished_rows
@@ -32,7 +32,7 @@ _EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
 _LATEST = datetime(9999, 12, 30, tzinfo=UTC)
 
 
-class Parts(NamedTuple):
+class ScanPlan(NamedTuple):
     """The files that an answer is made of: to be merged, of either layer, and of dates that are settled."""
 
     batch: list[str]
@@ -51,9 +51,9 @@ class Snapshot:
     added: tuple[Added, ...] = ()
     """Measures that rows from before they were defined lack."""
 
-    def lacking(self) -> dict[str, set[date]]:
+    def missing_measures(self) -> dict[str, set[date]]:
         """By measure, the event dates that cannot tell it until they are reprocessed."""
-        return {one.measure: one.lacking(self.batch_files.coverage) for one in self.added}
+        return {one.measure: one.missing_dates(self.batch_files.coverage) for one in self.added}
 
     @cached_property
     def batch_files(self) -> "Files":
@@ -78,10 +78,12 @@ class Snapshot:
         if not self.rollup.settles(self.pipeline.timezone):
             return set()
         unfinished = {f[_DATE] for f in self.batch_files.rows if not f["finished"]}
-        merged = {f[_DATE] for f in self.uncovered}.union(unfinished, *self.lacking().values())
+        merged = {f[_DATE] for f in self.uncovered}.union(unfinished, *self.missing_measures().values())
         return set(self.batch_files.coverage) - merged
 
-    def parts(self, since: datetime | None = None, until: datetime | None = None, layer: Layer | None = None) -> Parts:
+    def scan_plan(
+        self, since: datetime | None = None, until: datetime | None = None, layer: Layer | None = None
+    ) -> ScanPlan:
         """The files that can hold events of windows that start in ``[since, until)``."""
         alone = set() if layer else self.settled
         batch = _of_dates(self.batch_files.rows, self, since, until)
@@ -89,7 +91,7 @@ class Snapshot:
         for file in batch:
             if file[_DATE] in alone:
                 settled[file[_DATE]] = (*settled.get(file[_DATE], ()), file["path"])
-        return Parts(
+        return ScanPlan(
             [file["path"] for file in batch if file[_DATE] not in alone],
             [file["path"] for file in _of_dates(self.uncovered, self, since, until)],
             settled,
@@ -161,11 +163,11 @@ def answer(
     """
     with (connection or _shared()).cursor() as cursor:
         cursor.execute("SET TimeZone = 'UTC'")
-        parts = snapshot.parts(since, until, layer)
-        if parts.settled:
-            rows = finished_rows(cursor, snapshot.pipeline, snapshot.rollup, snapshot.batch, parts.settled)
+        plan = snapshot.scan_plan(since, until, layer)
+        if plan.settled:
+            rows = finished_rows(cursor, snapshot.pipeline, snapshot.rollup, snapshot.batch, plan.settled)
             cursor.register("settled", rows)
-        text = answering_sql(cursor, "answer", snapshot, parts, settled="settled" if parts.settled else "", layer=layer)
+        text = answering_sql(cursor, "answer", snapshot, plan, settled="settled" if plan.settled else "", layer=layer)
         order = ", ".join(f'"{name}"' for name in [*snapshot.rollup.by, "window_start"])
         if since is None and until is None:
             return cursor.sql(f"{text} ORDER BY {order}").to_arrow_table()
@@ -181,7 +183,7 @@ def answering_sql(
     connection: duckdb.DuckDBPyConnection,
     name: str,
     snapshot: Snapshot,
-    parts: Parts,
+    plan: ScanPlan,
     *,
     settled: str,
     layer: Layer | None = None,
@@ -191,12 +193,12 @@ def answering_sql(
         snapshot.pipeline,
         snapshot.rollup,
         Dialect.DUCKDB,
-        batch=f"({relation(connection, f'{name}.batch', snapshot.batch, parts.batch)})",
-        speed=f"({relation(connection, f'{name}.speed', snapshot.speed, parts.speed)})",
+        batch=f"({relation(connection, f'{name}.batch', snapshot.batch, plan.batch)})",
+        speed=f"({relation(connection, f'{name}.speed', snapshot.speed, plan.speed)})",
         settled=settled,
         layer=layer,
         covered_left_out=True,
-        lacking=snapshot.lacking(),
+        missing_measures=snapshot.missing_measures(),
     )
 
 
@@ -211,7 +213,7 @@ class Files:
     def __init__(self, table: DeltaTable, stored: Collection[str] = ()) -> None:
         self._table = table
         kept = ["path", "num_records", _DATE, "partition.segment", "max.covered_segment", "max.max_event_time"]
-        files = files_of(table)
+        files = active_files(table)
         counts = [f"null_count.{column}" for column in stored]
         told = [name for name in (*counts, _NO_PANE) if name in files.column_names]
         # A date that no reader can hold is none of an event: the next reprocess of everything takes it out.

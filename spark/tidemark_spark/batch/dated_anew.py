@@ -13,7 +13,7 @@ from tidemark.lake.files.data_files import file_system, write_file
 from tidemark.lake.log import Interval
 from tidemark.lake.publish import replace_files
 from tidemark.lake.scan_ranges import condition
-from tidemark.lake.snapshots import files_of, open_table
+from tidemark.lake.snapshots import active_files, open_table
 from tidemark.lake.tables import Table
 from tidemark.lake.transaction_ids import DATED_APP
 
@@ -33,7 +33,7 @@ def date_anew(
     def is_older(file: Mapping[str, Any]) -> bool:
         return file["min.ingest_batch"] is None or file["min.ingest_batch"] <= last
 
-    paths = [file["path"] for file in files_of(snapshot).to_pylist() if is_older(file)]
+    paths = [file["path"] for file in active_files(snapshot).to_pylist() if is_older(file)]
     dates = (
         parsed.where(F.expr(condition(otherwise)) & F.col("event_date").isNotNull())
         .groupBy("ingest_batch")

@@ -17,9 +17,9 @@ from tidemark.core.documents import ORDINAL
 from tidemark.core.errors import CoverageError, TableError
 from tidemark.core.settings import Settings
 from tidemark.lake.publish import replace_files
-from tidemark.lake.snapshots import files_of, open_table, position
+from tidemark.lake.snapshots import active_files, open_table, position
 from tidemark.lake.tables import Table
-from tidemark.lake.transaction_ids import REJUDGE_APP
+from tidemark.lake.transaction_ids import RECLASSIFY_APP
 from tidemark_spark.transforms.parse import dated
 from tidemark_spark.transforms.staging import stage
 
@@ -34,7 +34,7 @@ QUARANTINED = [*EVENT, _BODY]
 _ATTEMPTS = 5
 
 
-class Rejudged(NamedTuple):
+class Reclassified(NamedTuple):
     """How many records a reprocess put into quarantine, and how many it took out."""
 
     quarantined: int = 0
@@ -135,7 +135,7 @@ def quarantine_newly_broken(
     broken = broken.where(_is_among(sides[False]) | ~_is_among(sides[True]))
     broken = broken.dropDuplicates([*RECORD, ORDINAL])
     for _ in range(_ATTEMPTS):
-        counter = (REJUDGE_APP, position(open_table(quarantine, settings), REJUDGE_APP))
+        counter = (RECLASSIFY_APP, position(open_table(quarantine, settings), RECLASSIFY_APP))
         held = with_body(spark.read.format("delta").load(quarantine.uri)).select(*QUARANTINED)
         staged = stage(with_body(broken).join(held, QUARANTINED, "left_anti"), quarantine, settings)
         if not staged.files:
@@ -165,8 +165,8 @@ def release_recovered(
 
     for _ in range(_ATTEMPTS):
         snapshot = open_table(quarantine, settings)
-        counter = (REJUDGE_APP, position(snapshot, REJUDGE_APP))
-        files = [file["path"] for file in files_of(snapshot).to_pylist() if inside(file)]
+        counter = (RECLASSIFY_APP, position(snapshot, RECLASSIFY_APP))
+        files = [file["path"] for file in active_files(snapshot).to_pylist() if inside(file)]
         held = spark.read.format("delta").option("versionAsOf", snapshot.version()).load(quarantine.uri)
         chosen = spark.createDataFrame(list(partitions), "ingest_date DATE, segment BIGINT")
         of_partitions = held.join(F.broadcast(chosen), ["ingest_date", "segment"], "left_semi")

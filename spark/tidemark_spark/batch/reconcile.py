@@ -161,7 +161,7 @@ class _Comparison:
         self._days = days_between(start, end)
         self._inside = dated(start, end)
         self._keys = [*rollup.by, "pane_start", "event_date"]
-        self._lacking = snapshot.lacking()
+        self._lacking = snapshot.missing_measures()
         self._former = former
         self._served = 0
         """Values of the serving view that drift, once they have been compared."""

@@ -70,7 +70,7 @@ def replay(
         for start, end in in_a_row(dates):
             with when_free(partial(claim_dates, pipeline.name, start, end, settings), say):
                 run = reprocess(spark, pipeline, suite, settings, start, end, wait_seconds=wait_seconds, say=say)
-            released += run.rejudged.recovered
+            released += run.reclassified.recovered
         silver = numbered(spark.read.format("delta").load(tables.silver.uri))
         in_silver = passing.join(silver, EVENT, "left_semi").count()
         return found._replace(released=released, in_silver=in_silver, copies=sum(dates.values()) - in_silver)

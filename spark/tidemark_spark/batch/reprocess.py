@@ -25,7 +25,7 @@ from tidemark.lake.tables import Tables, tables_of
 from tidemark.lake.transaction_ids import BATCH_APP, REFINE_APP
 from tidemark.quality import Suite
 from tidemark_spark.batch.reclassify import (
-    Rejudged,
+    Reclassified,
 )
 from tidemark_spark.batch.slice import Slice
 from tidemark_spark.batch.validate import import_ahead
@@ -41,7 +41,7 @@ class Reprocessed(NamedTuple):
     bronze_rows: int
     silver_rows: int
     batch_rows: dict[str, int]
-    rejudged: Rejudged
+    reclassified: Reclassified
     published: list[date]
     seconds: float
 
@@ -163,5 +163,5 @@ def reprocess(
     rows_by_rollup = {name: rows.rows for name, rows in partials.items()}
     return Reprocessed(
         start, end, segment, run.bronze_rows, staged.rows, rows_by_rollup,
-        Rejudged(quarantined, recovered), sorted(published), time.monotonic() - began,
+        Reclassified(quarantined, recovered), sorted(published), time.monotonic() - began,
     )  # fmt: skip

@@ -14,8 +14,8 @@ from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline, Rollup
 from tidemark.lake.generations import Generation, History
 from tidemark.lake.log import Interval, Sealed
-from tidemark.lake.scan_ranges import NO_BATCH, candidates, condition, date_index
-from tidemark.lake.snapshots import files_of, open_table, position
+from tidemark.lake.scan_ranges import NO_BATCH, condition, date_index, scan_ranges
+from tidemark.lake.snapshots import active_files, open_table, position
 from tidemark.lake.tables import tables_of
 from tidemark.lake.transaction_ids import generation_app
 from tidemark.monitoring.check_results import record
@@ -83,7 +83,7 @@ class Slice:
         self._held = self._dates_of_tables()
         self._intervals = [Interval(0, self._through)]
         if not self.everything:
-            self._intervals = candidates(self._index, pipeline, start, end, self._through)
+            self._intervals = scan_ranges(self._index, pipeline, start, end, self._through)
         self._condition = "true" if self.everything else condition(self._intervals)
         self.judged_before = judging.number > 0 and (
             self.everything
@@ -165,14 +165,16 @@ class Slice:
         if not staged.files and self._was().isEmpty():
             say("no event in the range, before or after: there is nothing to check")
             return
-        parameters = slice_parameters(self._pipeline, files_of(self._silver), self._start, self._end, datetime.now(UTC))
+        parameters = slice_parameters(
+            self._pipeline, active_files(self._silver), self._start, self._end, datetime.now(UTC)
+        )
         rows, docs = self._rows(staged), DataDocs.of(self._settings)
         checked = validate(rows, self._suite, self._pipeline.key, parameters, docs)
         record(self._tables, self._settings, checked, self._start, self._end, "staged slice")
         say(f"suite {self._suite.name}: {sum(c.success is True for c in checked)} of {len(checked)} expectations hold")
         for one in checked:
-            if one.success is False and not one.refuses:
-                say(f"{one.severity}: {one.told()}")
+            if one.success is False and not one.blocks_publication:
+                say(f"{one.severity}: {one.summary()}")
         if critical := critical_failures(checked):
             raise QualityGateError(f"nothing was published of {self.name}, as the staged slice breaks: {critical}")
 
@@ -187,7 +189,7 @@ class Slice:
     def _dates_of_tables(self) -> set[date]:
         found: set[date] = set()
         for table in (self._tables.silver, *self._tables.speed.values(), *self._tables.batch.values()):
-            files = files_of(open_table(table, self._settings))
+            files = active_files(open_table(table, self._settings))
             found |= set(pc.unique(files["partition.event_date"]).to_pylist()) - {None}
         return found if self.everything else {day for day in found if self._start <= day < self._end}
 

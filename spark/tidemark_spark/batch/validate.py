@@ -17,7 +17,7 @@ from pyspark.sql import types as T
 
 from tidemark.core.errors import ExpectationError
 from tidemark.core.terminal import one_line
-from tidemark.monitoring.check_results import Checked, plain, sample_text, shortened
+from tidemark.monitoring.check_results import ExpectationResult, plain, sample_text, shortened
 from tidemark.quality import Suite
 from tidemark.quality.docs import RESULTS, DataDocs
 from tidemark.quality.parameters import needed_parameters
@@ -160,7 +160,7 @@ def validate(
     key: Sequence[str],
     parameters: Mapping[str, Any] | None = None,
     data_docs: DataDocs | None = None,
-) -> list[Checked]:
+) -> list[ExpectationResult]:
     """Run every expectation of the suite on the rows; in the suite's order.
 
     ``key``: columns that identify a row, for the samples. ``parameters`` and ``data_docs``: see ``run_suite``. An
@@ -183,7 +183,7 @@ def validate(
     for name, expectation in suite.named():
         severity = _severity(expectation)
         if lacking := ", ".join(sorted(needed_parameters(expectation) - set(parameters or {}))):
-            checked.append(Checked(name, None, f"not checked: {lacking} has no value", 0, severity))
+            checked.append(ExpectationResult(name, None, f"not checked: {lacking} has no value", 0, severity))
             continue
         result = found.get(name)
         raised = [info for info in _exceptions(result and result.exception_info) if info.get("raised_exception")]
@@ -193,7 +193,7 @@ def validate(
             errors.setdefault(name, "Great Expectations gave no result")
         if result is None or raised:
             text = f"not evaluated: {errors[name]}"
-            checked.append(Checked(name, False, text, 0, severity, (), asked(expectation["kwargs"])))
+            checked.append(ExpectationResult(name, False, text, 0, severity, (), asked(expectation["kwargs"])))
             continue
         detail = result.result or {}
         observed = plain(detail.get("observed_value", detail.get("partial_unexpected_list", "")))
@@ -203,9 +203,11 @@ def validate(
         text = "" if observed == [] else one_line(text, _OBSERVED_CHARACTERS)
         asks = asked(result.expectation_config.kwargs)
         checked.append(
-            Checked(name, bool(result.success), text, unexpected, severity, tuple(shortened(samples[:SAMPLES])), asks)
+            ExpectationResult(
+                name, bool(result.success), text, unexpected, severity, tuple(shortened(samples[:SAMPLES])), asks
+            )
         )
-    if critical := {one.expectation for one in checked if one.refuses} & set(errors):
+    if critical := {one.expectation for one in checked if one.blocks_publication} & set(errors):
         raise ExpectationError(_not_evaluated(suite, {name: errors[name] for name in suite.names if name in critical}))
     return checked
 
@@ -245,9 +247,9 @@ def _severity(expectation: Mapping[str, Any]) -> str:
     return str(expectation.get("severity") or "critical")
 
 
-def critical_failures(checked: Sequence[Checked]) -> str:
+def critical_failures(checked: Sequence[ExpectationResult]) -> str:
     """What keeps rows from being published, with figures and samples: broken critical expectations; or nothing."""
-    return "; ".join(one.told() for one in checked if one.refuses)
+    return "; ".join(one.summary() for one in checked if one.blocks_publication)
 
 
 def _can_write(folder: Path) -> bool:

@@ -23,7 +23,7 @@ from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline, Rollup
 from tidemark.lake.log import ended_segment
 from tidemark.lake.publish import claim_folding, coverage, replace_files
-from tidemark.lake.snapshots import NOTHING, files_of, is_dated, open_table, position
+from tidemark.lake.snapshots import NOTHING, active_files, is_dated, open_table, position
 from tidemark.lake.tables import tables_of
 from tidemark.lake.transaction_ids import REFINE_APP, removed_app
 from tidemark_spark.transforms.rollups import merge_partials
@@ -119,11 +119,11 @@ def _fold(
 
 def _plans(batch: DeltaTable, speed: DeltaTable, through: int, before: datetime) -> dict[date, _Plan]:
     published: dict[date, int] = {}
-    for file in filter(is_dated, files_of(batch).select(["partition.event_date", "modification_time"]).to_pylist()):
+    for file in filter(is_dated, active_files(batch).select(["partition.event_date", "modification_time"]).to_pylist()):
         day = file["partition.event_date"]
         published[day] = max(published.get(day, 0), file["modification_time"])
     plans: dict[date, _Plan] = {}
-    for file in filter(is_dated, files_of(speed).to_pylist()):
+    for file in filter(is_dated, active_files(speed).to_pylist()):
         day, segment = file["partition.event_date"], file["partition.segment"]
         plan = plans.setdefault(day, _Plan(coverage(batch, day), [], []))
         if segment <= plan.covered:

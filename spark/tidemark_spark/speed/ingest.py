@@ -20,7 +20,7 @@ from tidemark.core.errors import TableError
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
 from tidemark.lake.commits import IdempotentWriter
-from tidemark.lake.snapshots import NOTHING, files_of, position
+from tidemark.lake.snapshots import NOTHING, active_files, position
 from tidemark.lake.tables import KINESIS_COLUMNS, tables_of
 from tidemark.lake.transaction_ids import INGEST_APP, SEALED_APP, SEGMENT_APP
 from tidemark_spark.speed.progress import Steps, say
@@ -101,7 +101,7 @@ class BronzeSink:
         before = position(snapshot, INGEST_APP)
         if before != self._last_batch:
             # Another process wrote the newest batch, maybe on a host whose clock is ahead of this one's.
-            newest_time = pc.max(files_of(snapshot)["max.ingest_time"]).as_py()
+            newest_time = pc.max(active_files(snapshot)["max.ingest_time"]).as_py()
             self._last_time = max(self._last_time, newest_time or self._last_time)
         # ingest_time never goes back: refine's deduplication watermark runs on it.
         now = self._last_time = max(self._last_time, self._clock())

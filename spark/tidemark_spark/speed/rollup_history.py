@@ -11,7 +11,7 @@ from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline, Rollup
 from tidemark.lake.generations import History, lacks_history
 from tidemark.lake.publish import add_files, replace_files
-from tidemark.lake.snapshots import NOTHING, files_of, open_table, position
+from tidemark.lake.snapshots import NOTHING, active_files, open_table, position
 from tidemark.lake.tables import tables_of
 from tidemark.lake.transaction_ids import (
     BATCH_APP,
@@ -70,7 +70,7 @@ def _roll_up_anew(spark: SparkSession, pipeline: Pipeline, rollup: Rollup, came_
             speed_table,
             staged.files,
             lambda _: True,
-            (file["path"] for file in files_of(speed).to_pylist()),
+            (file["path"] for file in active_files(speed).to_pylist()),
             settings,
             versions={**emptied, REFINE_APP: through, BEGUN_APP: came_back},
         ):
@@ -86,7 +86,7 @@ def _roll_up_anew(spark: SparkSession, pipeline: Pipeline, rollup: Rollup, came_
             batch_table,
             [],
             lambda _: True,
-            (file["path"] for file in files_of(batch).to_pylist()),
+            (file["path"] for file in active_files(batch).to_pylist()),
             settings,
             counter,
             {**uncovered, BATCH_APP: NOTHING, BEGUN_APP: came_back},
@@ -107,4 +107,4 @@ def _staged(spark: SparkSession, pipeline: Pipeline, rollup: Rollup, settings: S
 
 
 def _dates(snapshot: DeltaTable) -> set[date]:
-    return set(pc.unique(files_of(snapshot)["partition.event_date"]).to_pylist()) - {None}
+    return set(pc.unique(active_files(snapshot)["partition.event_date"]).to_pylist()) - {None}

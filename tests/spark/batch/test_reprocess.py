@@ -149,14 +149,14 @@ def test_a_changed_rule_moves_records_in_and_out_of_quarantine_once(
     assert begin_generation(SALES, relaxed, lake.settings).after == 0
     lake.add(sale(5, DAYS[0], "3.00"), sale(6, DAYS[0], "30.00"))
     done = reprocess(spark, SALES, relaxed, lake.settings, DAYS[0], DAYS[1], wait_seconds=5, audit=False)
-    assert (done.rejudged.quarantined, done.rejudged.recovered) == (1, 1)
+    assert (done.reclassified.quarantined, done.reclassified.recovered) == (1, 1)
     assert lake.ids("silver") == ["s1", "s2", "s5"]
     assert lake.ids("quarantine") == ["s3", "s4", "s6"], "of the other date nothing has changed"
     assert lake.served() == {DAYS[0]: (3, "11.00")}
     again = reprocess(spark, SALES, relaxed, lake.settings, DAYS[0], DAYS[1], wait_seconds=5, audit=False)
-    assert (again.rejudged.quarantined, again.rejudged.recovered) == (0, 0)
+    assert (again.reclassified.quarantined, again.reclassified.recovered) == (0, 0)
     everything = reprocess(spark, SALES, relaxed, lake.settings, date.min, date.max, wait_seconds=5, audit=False)
-    assert everything.rejudged.recovered == 1
+    assert everything.reclassified.recovered == 1
     assert lake.ids("silver") == ["s1", "s2", "s4", "s5"]
     assert lake.ids("quarantine") == ["s3", "s6"]
     assert lake.served() == {DAYS[0]: (3, "11.00"), DAYS[1]: (1, "2.00")}
@@ -187,10 +187,10 @@ def test_a_copy_that_a_changed_event_time_breaks_comes_to_quarantine_and_reconci
     by_sent = pipeline(event_time="sent")
     begin_generation(by_sent, suite(), lake.settings)
     done = reprocess(spark, by_sent, suite(), lake.settings, DAYS[0], DAYS[1], wait_seconds=5, audit=False)
-    assert (done.rejudged.quarantined, lake.ids("quarantine")) == (1, ["s1"])
+    assert (done.reclassified.quarantined, lake.ids("quarantine")) == (1, ["s1"])
     assert lake.ids("silver") == ["s1", "s2"], "the other date stays as it was judged"
     done = reprocess(spark, by_sent, suite(), lake.settings, date.min, date.max, wait_seconds=5, audit=False)
-    assert (done.rejudged.quarantined, lake.ids("quarantine"), lake.ids("silver")) == (1, ["s1", "s2"], ["s1"])
+    assert (done.reclassified.quarantined, lake.ids("quarantine"), lake.ids("silver")) == (1, ["s1", "s2"], ["s1"])
     # What the former definition made of the dates in the speed layer is covered, and no shop is a shop as well.
     found = reconcile(spark, by_sent, suite(), lake.settings, DAYS[0], DAYS[2])
     assert (found.events, found.served, found.speed, found.drifts) == (1, 0, 0, [])

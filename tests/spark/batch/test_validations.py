@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from tidemark.core.errors import ExpectationError
 from tidemark.core.settings import Settings
 from tidemark.lake.tables import tables_of
-from tidemark.monitoring.check_results import Checked, newest, record
+from tidemark.monitoring.check_results import ExpectationResult, newest, record
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.quality import Suite
 from tidemark.quality.docs import PAGES, DataDocs
@@ -131,8 +131,8 @@ def test_what_is_not_evaluated_is_never_passed_nor_skipped(spark: SparkSession, 
 
 def test_only_broken_critical_expectations_refuse() -> None:
     kept = [
-        Checked("a", True, "", 0, "critical"),
-        Checked("b", None, "", 0, "critical"),
-        Checked("c", False, "", 1, "info"),
+        ExpectationResult("a", True, "", 0, "critical"),
+        ExpectationResult("b", None, "", 0, "critical"),
+        ExpectationResult("c", False, "", 1, "info"),
     ]
     assert critical_failures(kept) == ""

@@ -224,7 +224,7 @@ def test_records_that_are_split_by_a_changed_definition_move_event_by_event(
     assert here.quarantine() == {several: ["trailing_text"], other_day: ["trailing_text"]}
     here.definition = pipeline(records="lines")
     begin_generation(here.definition, here.suite, here.settings)
-    assert here.reprocess(spark, DAY, date(2026, 1, 2)).rejudged == (2, 1)
+    assert here.reprocess(spark, DAY, date(2026, 1, 2)).reclassified == (2, 1)
     assert here.silver() == ["e0", "e1", "e2", "e4"]
     left = {b'{"id": "e9"}': ["missing:at"], b"oops": ["unparseable_json"]}
     assert here.quarantine() == {other_day: ["trailing_text"], **left}, "some of it belongs to another date"
@@ -242,7 +242,7 @@ def test_records_that_are_split_by_a_changed_definition_move_event_by_event(
     assert (here.silver(), len(here.quarantine())) == ([], 7)
     here.definition = pipeline(records="lines")
     begin_generation(here.definition, here.suite, here.settings)
-    assert here.reprocess(spark, date(2026, 1, 2), date(2026, 1, 3)).rejudged.recovered == 1
+    assert here.reprocess(spark, date(2026, 1, 2), date(2026, 1, 3)).reclassified.recovered == 1
     assert (here.silver(), len(here.quarantine())) == (["e3"], 6)
     here.reprocess(spark)
     assert here.silver() == ["e0", "e1", "e2", "e3", "e4"]
@@ -283,7 +283,9 @@ def test_records_that_are_split_in_another_way_are_renumbered_all_at_once(
     assert here.silver() == ["e5"], "no line of the array is an object"
     assert sum(len(reasons) for reasons in here.quarantine().values()) == 5
     assert array.split(b"\n")[0] in here.quarantine(), "the record's first line, beside what had its number before"
-    assert here.reprocess(spark, DAY, date(2026, 1, 3)).rejudged == (0, 0), "everything has this definition's numbers"
+    assert here.reprocess(spark, DAY, date(2026, 1, 3)).reclassified == (0, 0), (
+        "everything has this definition's numbers"
+    )
 
 
 def old_rows(
@@ -307,7 +309,7 @@ def test_tables_that_hold_impossible_dates_are_served_and_a_reprocess_takes_the_
     spark: SparkSession, lake: Callable[..., Hostile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as before:
-        before.setattr(fingerprint, "PARSER", 1)
+        before.setattr(fingerprint, "PARSER_VERSION", 1)
         here = lake()
         beyond = {"born": pa.scalar(6_581_000, pa.date32()), "until": pa.scalar(2**58, pa.timestamp("us", tz="UTC"))}
         dates = {20: FIRST_OF_PYTHON - 366, 21: FIRST_OF_PYTHON - 800_000, 22: 3_672_000, 23: -197_000}
@@ -340,14 +342,14 @@ def test_tables_that_hold_impossible_dates_are_served_and_a_reprocess_takes_the_
     assert overview(here.definition, here.settings).health is not None
     assert not any(row.failed for row in compact(here.definition, here.settings, min_files=1))
     fold(spark, here.definition, here.settings, now=lambda: datetime.now(UTC) + timedelta(days=1))
-    assert here.reprocess(spark, DAY, date(2026, 1, 2)).rejudged.quarantined == 1
+    assert here.reprocess(spark, DAY, date(2026, 1, 2)).reclassified.quarantined == 1
     assert here.served() == {odd: (1, "1.0000"), DAY: (2, "2.0000")}
     done = here.reprocess(spark)
-    assert done.rejudged.quarantined == 4
+    assert done.reclassified.quarantined == 4
     assert here.silver() == ["e1", "e2"]
     assert here.served() == {DAY: (2, "2.0000")}
     assert sorted(reasons for [reasons] in here.quarantine().values()) == ["event_time_out_of_range"] * 4 + [
         "wrong_type:born"
     ]
-    assert here.reprocess(spark).rejudged.quarantined == 0
+    assert here.reprocess(spark).reclassified.quarantined == 0
     assert reconcile(spark, here.definition, here.suite, here.settings, DAY, date(2026, 1, 2)).served == 0

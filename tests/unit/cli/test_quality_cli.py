@@ -16,7 +16,7 @@ from tidemark.core.settings import get_settings
 from tidemark.lake.evolution import create_tables
 from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import Tables, tables_of
-from tidemark.monitoring.check_results import Checked, record
+from tidemark.monitoring.check_results import ExpectationResult, record
 from tidemark.pipelines.flights import flights
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -80,9 +80,9 @@ def test_quarantine_is_listed_and_explained(tables: Tables, run: Callable[..., s
 
 def test_the_newest_validation_is_shown(tables: Tables, run: Callable[..., str]) -> None:
     results = [
-        Checked("expect_a", True, "5", 0, "critical"),
-        Checked("expect_b", False, "[7]", 1, "warning", ({"flight": 7},)),
-        Checked("expect_c", None, "not checked: expected_rows has no value", 0, "warning"),
+        ExpectationResult("expect_a", True, "5", 0, "critical"),
+        ExpectationResult("expect_b", False, "[7]", 1, "warning", ({"flight": 7},)),
+        ExpectationResult("expect_c", None, "not checked: expected_rows has no value", 0, "warning"),
     ]
     record(tables, get_settings(), results, date(2013, 1, 1), date(2013, 1, 2), "published")
     shown = run("quality", "show", "flights")

@@ -24,7 +24,7 @@ from tidemark.lake.log import seal
 from tidemark.lake.maintenance.compaction import compact, small_files
 from tidemark.lake.maintenance.vacuum import check_retention, vacuum
 from tidemark.lake.publish import mark_judged, publish_dates
-from tidemark.lake.snapshots import NOTHING, files_of, open_table, position
+from tidemark.lake.snapshots import NOTHING, active_files, open_table, position
 from tidemark.lake.tables import Table, Tables, tables_of
 from tidemark.lake.transaction_ids import INGEST_APP, SEGMENT_APP, covered_app, generation_app
 from tidemark.monitoring.health import Health, health
@@ -242,7 +242,7 @@ def test_the_log_of_a_wide_table_states_the_coordinate_of_each_file(settings: Se
     row = {"id": "1", "at": NOW, "ingest_batch": 7, "segment": 0, "event_date": DAY}
     rows = pa.Table.from_pylist([row], schema=tables.silver.schema)
     IdempotentWriter(tables.silver, settings).append(rows, 7)
-    assert files_of(open_table(tables.silver, settings))["min.ingest_batch"].to_pylist() == [7]
+    assert active_files(open_table(tables.silver, settings))["min.ingest_batch"].to_pylist() == [7]
 
     # As tables were made before.
     open_table(tables.silver, settings).alter.set_table_properties({"delta.dataSkippingNumIndexedCols": "32"})

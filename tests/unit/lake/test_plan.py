@@ -11,7 +11,7 @@ from sample_pipeline import make_pipeline, make_rollup
 from tidemark.core.errors import DefinitionError
 from tidemark.core.settings import Settings
 from tidemark.definition import Count, Max, Pipeline, Rollup, Sum, Window
-from tidemark.lake.commits import IdempotentWriter, mark
+from tidemark.lake.commits import IdempotentWriter, set_transactions
 from tidemark.lake.evolution import create_tables
 from tidemark.lake.generations import Category, Change, History, begin_generation, plan, refuse_incompatible
 from tidemark.lake.snapshots import open_table
@@ -100,7 +100,7 @@ def test_a_rollup_asks_for_no_reprocess_and_a_rule_for_the_dates_that_it_did_not
     assert begin(strict, settings) == 2, "also where a driver died before hourly was rolled up"
     refined(strict, settings, 1, [date(2026, 1, 9)])
     silver = tables_of(strict, settings).silver
-    mark(open_table(silver, settings), {generation_app(DAYS[0]): 2})
+    set_transactions(open_table(silver, settings), {generation_app(DAYS[0]): 2})
     assert [str(days) for days in plan(strict, NO_RULES, settings).due] == ["2026-01-02", "2026-01-05"]
     assert begin(make_pipeline(required=["shop"]), settings) == 3
     assert History.of(strict, settings).judging == (2, 0), "a rollup that goes judges nothing"

@@ -15,7 +15,7 @@ from sample_pipeline import make_pipeline
 from tidemark.core.settings import Settings
 from tidemark.lake.commits import IdempotentWriter
 from tidemark.lake.files.staged import STAGED_FOLDER, staged_files
-from tidemark.lake.snapshots import files_of, open_table, position
+from tidemark.lake.snapshots import active_files, open_table, position
 from tidemark.lake.tables import Table, tables_of
 from tidemark.lake.transaction_ids import REFINE_APP
 
@@ -105,6 +105,6 @@ def test_an_append_to_many_dates_is_one_commit_that_says_the_same_of_its_files(s
     few, many = stated(silver)[0], stated(silver)[-1]
     assert few["minValues"].keys() - many["minValues"].keys() == {"id", "shop", "amount"}, "text and decimals have none"
     assert many["minValues"]["at"] == "0999-01-01T01:02:03.000000Z"
-    files = files_of(snapshot)
+    files = active_files(snapshot)
     assert files["max.ingest_batch"].to_pylist() == [0] * files.num_rows
     assert len(set(files["partition.event_date"].to_pylist())) == 300

@@ -8,7 +8,7 @@ import pytest
 
 from tidemark.core.errors import DisagreementError
 from tidemark.core.settings import Settings
-from tidemark.lake.commits import IdempotentWriter, mark
+from tidemark.lake.commits import IdempotentWriter, set_transactions
 from tidemark.lake.evolution import create_tables
 from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import tables_of
@@ -31,7 +31,7 @@ def test_a_date_without_events_need_not_be_covered_and_one_with_events_must_be(t
     with pytest.raises(DisagreementError, match=r"covers 2013-01-01 through segment -1, and"):
         batch_facts(flights, settings, *WEEK, 0)
     for table in tables.batch.values():
-        mark(open_table(table, settings), {covered_app(DAY): 0})
+        set_transactions(open_table(table, settings), {covered_app(DAY): 0})
     assert {facts["covered_segment"] for facts in batch_facts(flights, settings, *WEEK, 0).values()} == {0}
     with pytest.raises(
         DisagreementError, match=r"covers 2013-01-01 through segment 0, 2013-01-02 through segment -1, "

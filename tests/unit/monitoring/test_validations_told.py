@@ -2,7 +2,7 @@
 
 import orjson
 
-from tidemark.monitoring.check_results import TEXT_CHARACTERS, Checked, sample_text, shortened
+from tidemark.monitoring.check_results import TEXT_CHARACTERS, ExpectationResult, sample_text, shortened
 
 HUGE = "é\n" * 5_000_000
 ROW = {"id": HUGE, "n": 7, "raw": b"\xff" * 5_000_000, "nested": [HUGE, {"x": HUGE}], "absent": None}
@@ -21,7 +21,9 @@ def test_no_text_of_a_sample_is_longer_than_its_bound_and_the_rest_stays() -> No
 
 
 def test_what_is_told_of_large_rows_is_one_short_line() -> None:
-    told = Checked("unique(id)", False, "a", 3, "critical", (ROW, HUGE, {"id": "b\nc"}), asks="regex=" + HUGE).told()
+    told = ExpectationResult(
+        "unique(id)", False, "a", 3, "critical", (ROW, HUGE, {"id": "b\nc"}), asks="regex=" + HUGE
+    ).summary()
     assert "\n" not in told
     assert len(told) < 5 * TEXT_CHARACTERS
     assert told.startswith("unique(id) (asks regex=é\\n")

@@ -10,7 +10,7 @@ from sample_pipeline import make_pipeline
 
 from tidemark.core.settings import Settings
 from tidemark.lake.evolution import create_tables
-from tidemark.lake.snapshots import files_of, open_table
+from tidemark.lake.snapshots import active_files, open_table
 from tidemark.lake.tables import tables_of
 from tidemark.quality.parameters import PARAMETERS, slice_parameters
 
@@ -34,7 +34,7 @@ def silver(tmp_path: Path) -> DeltaTable:
 
 
 def test_a_slice_is_expected_to_have_the_mean_of_the_days_before_it(silver: DeltaTable) -> None:
-    found = slice_parameters(PIPELINE, files_of(silver), MARCH[5], MARCH[7], NOW)
+    found = slice_parameters(PIPELINE, active_files(silver), MARCH[5], MARCH[7], NOW)
     assert set(found) == set(PARAMETERS)
     assert found["expected_rows"] == 2 * (3 * 10 + 40) / 4, "of the dates before that have rows"
     assert (found["slice_start"], found["slice_end"], found["slice_days"]) == (
@@ -45,12 +45,14 @@ def test_a_slice_is_expected_to_have_the_mean_of_the_days_before_it(silver: Delt
 
 
 def test_dates_without_any_before_are_expected_to_have_nothing_in_particular(silver: DeltaTable) -> None:
-    assert "expected_rows" not in slice_parameters(PIPELINE, files_of(silver), MARCH[0], MARCH[1], NOW)
-    assert "expected_rows" not in slice_parameters(PIPELINE, files_of(silver), MARCH[13], MARCH[14], NOW)
-    assert slice_parameters(PIPELINE, files_of(silver), date.min, date.max, NOW) == {"slice_end": datetime(2026, 6, 1)}
+    assert "expected_rows" not in slice_parameters(PIPELINE, active_files(silver), MARCH[0], MARCH[1], NOW)
+    assert "expected_rows" not in slice_parameters(PIPELINE, active_files(silver), MARCH[13], MARCH[14], NOW)
+    assert slice_parameters(PIPELINE, active_files(silver), date.min, date.max, NOW) == {
+        "slice_end": datetime(2026, 6, 1)
+    }
 
 
 def test_a_slice_ends_now_at_the_latest_and_begins_at_midnight_of_the_pipelines_zone(silver: DeltaTable) -> None:
     berlin = make_pipeline(timezone="Europe/Berlin")
-    found = slice_parameters(berlin, files_of(silver), MARCH[5], MARCH[6], datetime(2026, 3, 6, 9, tzinfo=UTC))
+    found = slice_parameters(berlin, active_files(silver), MARCH[5], MARCH[6], datetime(2026, 3, 6, 9, tzinfo=UTC))
     assert (found["slice_start"], found["slice_end"]) == (datetime(2026, 3, 5, 23), datetime(2026, 3, 6, 9))

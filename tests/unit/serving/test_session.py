@@ -10,7 +10,7 @@ from deltalake import DeltaTable, write_deltalake
 from sample_pipeline import VISITS, make_pipeline, make_rollup
 
 from tidemark.core.settings import Settings
-from tidemark.lake.commits import mark
+from tidemark.lake.commits import set_transactions
 from tidemark.lake.evolution import create_tables
 from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import Table, tables_of
@@ -33,7 +33,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_a_rollup_that_is_half_rolled_up_anew_says_so_and_hides_nothing_else(settings: Settings) -> None:
-    mark(open_table(tables_of(SHOPS, settings).speed["visits"], settings), {BEGUN_APP: 1})
+    set_transactions(open_table(tables_of(SHOPS, settings).speed["visits"], settings), {BEGUN_APP: 1})
     absent = make_pipeline(name="absent")
     with sql_session([SHOPS, absent, DESKS], settings) as connection:
         for view in ("shops.others", "shops.silver", "shops.batch_visits", "desks.visits", "desks.bronze"):

@@ -15,7 +15,7 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from botocore.exceptions import ClientError
 
-from tidemark.airflow.assets import tell_tables
+from tidemark.airflow.assets import emit_asset_events
 from tidemark.airflow.lineage import StatesLineage
 from tidemark.core.errors import REFUSED, SettingsError
 from tidemark.core.locks import RUN_VARIABLE
@@ -129,16 +129,16 @@ class EmrJob(StatesLineage, EmrServerlessStartJobOperator):
             self._wait(job_id)  # it was the trigger that could not go on
         left = self._left_by(run)
         if run["state"] != "SUCCESS":
-            said = self._said(f"{left}/{OUTCOME_ERROR}") if left else None
+            said = self._read_json(f"{left}/{OUTCOME_ERROR}") if left else None
             if said and said["exit_code"] == REFUSED:
                 raise AirflowFailException(f"{self._job} was refused: {said['error']}")
             why = said["error"] if said else f"{run.get('stateDetails') or 'no details'}; logs: {self._logs(job_id)}"
             raise AirflowException(f"{self._job} ended as {run['state']} (job run {job_id}): {why}")
-        done = self._said(f"{left}/{OUTCOME_RESULT}") if left else None
+        done = self._read_json(f"{left}/{OUTCOME_RESULT}") if left else None
         if done is None:
             self.log.warning("job run %s has left no figures at %s", job_id, left)
         self._figures = done or {}
-        tell_tables(context, self.outlets, self._pipeline, self._settings, self._figures)
+        emit_asset_events(context, self.outlets, self._pipeline, self._settings, self._figures)
         return done
 
     def _wait(self, job_id: str) -> NoReturn:
@@ -178,7 +178,7 @@ class EmrJob(StatesLineage, EmrServerlessStartJobOperator):
 
     def _overrides(self, run: str, token: str) -> dict[str, Any]:
         """Spark's settings as a classification: no value passes a command line."""
-        manifest = self._said(f"{self._bundle}/manifest.json")
+        manifest = self._read_json(f"{self._bundle}/manifest.json")
         if manifest is None:
             raise AirflowFailException(
                 f"there is no bundle at {self._bundle}: make one with `tidemark package --spark 4.1` (the Spark of the "
@@ -223,7 +223,7 @@ class EmrJob(StatesLineage, EmrServerlessStartJobOperator):
         root = str(self._settings.emr_log_uri).rstrip("/")
         return f"{root}/applications/{self.application_id}/jobs/{job_id}/SPARK_DRIVER/"
 
-    def _said(self, uri: str) -> dict[str, Any] | None:
+    def _read_json(self, uri: str) -> dict[str, Any] | None:
         """A JSON object on S3; None if there is none."""
         parts = urlsplit(uri)
         s3 = S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name)

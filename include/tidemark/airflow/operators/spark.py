@@ -14,7 +14,7 @@ from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOpe
 from airflow.sdk import BaseHook, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 
-from tidemark.airflow.assets import tell_tables
+from tidemark.airflow.assets import emit_asset_events
 from tidemark.airflow.lineage import StatesLineage
 from tidemark.core.errors import REFUSED, PreconditionError, TidemarkError
 from tidemark.core.locks import RUN_VARIABLE
@@ -41,7 +41,7 @@ class SparkJob(StatesLineage, SparkSubmitOperator):
         self._settings = settings
         self._job = job
         self._pipeline = pipeline
-        self._said: list[str] = []
+        self._log_lines: list[str] = []
 
     def execute(self, context: Context) -> dict[str, Any] | None:  # type: ignore[override]
         """Run the job to its end.
@@ -61,7 +61,7 @@ class SparkJob(StatesLineage, SparkSubmitOperator):
             self._fail(hook, error)
         done = self._result()
         self._figures = done or {}
-        tell_tables(context, self.outlets, self._pipeline, self._settings, self._figures)
+        emit_asset_events(context, self.outlets, self._pipeline, self._settings, self._figures)
         return done
 
     def on_kill(self) -> None:
@@ -97,22 +97,22 @@ class SparkJob(StatesLineage, SparkSubmitOperator):
         hook = super()._get_hook()
         read = hook._process_spark_submit_log
         # The hook itself keeps the last lines only, and drops even those once a JVM logs a stack trace as it ends.
-        hook._process_spark_submit_log = lambda lines: read(self._heard(lines))  # type: ignore[assignment, method-assign]
+        hook._process_spark_submit_log = lambda lines: read(self._kept(lines))  # type: ignore[assignment, method-assign]
         return hook
 
-    def _heard(self, lines: Iterator[str]) -> Iterator[str]:
-        self._said.clear()
+    def _kept(self, lines: Iterator[str]) -> Iterator[str]:
+        self._log_lines.clear()
         for line in lines:
             if line.startswith((_ERROR, RESULT)):
-                self._said.append(line.rstrip("\n"))
+                self._log_lines.append(line.rstrip("\n"))
             yield line
 
     def _result(self) -> dict[str, Any] | None:
-        found = [line for line in self._said if line.startswith(RESULT)]
+        found = [line for line in self._log_lines if line.startswith(RESULT)]
         return dict(json.loads(found[-1].removeprefix(RESULT))) if found else None
 
     def _fail(self, hook: SparkSubmitHook, error: AirflowException) -> None:
-        said = [line.removeprefix(_ERROR) for line in self._said if line.startswith(_ERROR)]
+        said = [line.removeprefix(_ERROR) for line in self._log_lines if line.startswith(_ERROR)]
         code = getattr(hook._submit_sp, "returncode", None)
         if code in (REFUSED, _WRONG_ARGUMENTS):
             raise AirflowFailException(f"{self._job} was refused: {said[-1] if said else error}") from None

@@ -52,7 +52,7 @@ def limits(pipeline: Pipeline) -> Any:
         print(f"streams of {name}: {found._asdict()}")  # noqa: T201
         if problems := found.problems(definition):
             raise AirflowFailException("; ".join(problems))
-        if found.position <= _told(inlet_events, bronze):
+        if found.position <= _last_reported(inlet_events, bronze):
             raise AirflowSkipException(f"bronze stands at ingest_batch {found.position}, as it did before")
         outlet_events[bronze].extra = {
             "position": found.position,
@@ -64,7 +64,7 @@ def limits(pipeline: Pipeline) -> Any:
     return check()
 
 
-def _told(inlet_events: Any, asset: Asset) -> int:
+def _last_reported(inlet_events: Any, asset: Asset) -> int:
     """The position that the asset's last event told; -1 without one."""
     last = list(inlet_events[asset].ascending(False).limit(1))
     return int((last[0].extra or {}).get("position", -1)) if last else -1

@@ -18,7 +18,7 @@ from tidemark.lake.generations.fingerprint import fingerprinted, measure_of, tex
 from tidemark.lake.generations.history import Added, Generation, History
 from tidemark.lake.log import seal
 from tidemark.lake.publish import say_in_force
-from tidemark.lake.snapshots import NOTHING, files_of, open_table, position
+from tidemark.lake.snapshots import NOTHING, active_files, open_table, position
 from tidemark.lake.tables import Tables, tables_of
 from tidemark.lake.transaction_ids import BEGUN_APP, GENERATION_APP, REFINE_APP
 from tidemark.quality import Suite
@@ -156,7 +156,7 @@ def _added(pipeline: Pipeline, before: Mapping[str, Any], settings: Settings) ->
         for name, measure in rollup.measures.items() if states is not None else ():
             if any(state.column not in states for state in measure.states(name, pipeline.events)):
                 gained.append((rollup.name, name))
-    files = files_of(open_table(tables.silver, settings))
+    files = active_files(open_table(tables.silver, settings))
     dates = sorted(set(pc.unique(files["partition.event_date"]).to_pylist()) - {None})
     if not gained or not dates:
         return []

@@ -9,7 +9,7 @@ import orjson
 from tidemark.definition import Pipeline
 from tidemark.quality import Suite
 
-PARSER = 2
+PARSER_VERSION = 2
 """Version of the rules by which records become events; raise it with a change that judges any record otherwise.
 
 1: JSON as Spark's ``from_json`` reads it. 2: exactly one JSON document, exact numbers, explicit formats of times.
@@ -35,7 +35,7 @@ def deduplication_id(pipeline: Pipeline) -> str:
     checkpoint location of its own. A new one is built up again from one deduplication horizon of bronze.
     """
     key = sorted([name, pipeline.events[name].sql] for name in pipeline.key)
-    return hashlib.sha256(orjson.dumps([PARSER, key])).hexdigest()[:12]
+    return hashlib.sha256(orjson.dumps([PARSER_VERSION, key])).hexdigest()[:12]
 
 
 def fingerprinted(pipeline: Pipeline, suite: Suite) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def fingerprinted(pipeline: Pipeline, suite: Suite) -> dict[str, Any]:
 
 def _of_events(pipeline: Pipeline) -> dict[str, Any]:
     return {
-        "parser": PARSER,
+        "parser": PARSER_VERSION,
         "records": pipeline.records,
         "earliest": pipeline.earliest.isoformat(),
         "columns": [[column.name, column.type.sql] for column in pipeline.events],

@@ -33,7 +33,7 @@ class Added(NamedTuple):
     segment: int
     dates: list[date]
 
-    def lacking(self, coverage: Mapping[date, int]) -> set[date]:
+    def missing_dates(self, coverage: Mapping[date, int]) -> set[date]:
         """The dates whose rows still lack it, by the segments through which the batch covers dates."""
         return {day for day in self.dates if coverage.get(day, NOTHING) < self.segment}
 

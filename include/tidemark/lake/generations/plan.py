@@ -20,7 +20,7 @@ from tidemark.lake.generations.fingerprint import DATING, SINGLE, Object, finger
 from tidemark.lake.generations.history import Generation, History
 from tidemark.lake.log import DateIndex
 from tidemark.lake.publish import coverage
-from tidemark.lake.snapshots import files_of, is_dated, open_table, position
+from tidemark.lake.snapshots import active_files, is_dated, open_table, position
 from tidemark.lake.tables import Tables, tables_of
 from tidemark.lake.transaction_ids import REFINE_APP, generation_app
 from tidemark.quality import Suite
@@ -159,7 +159,7 @@ def _consequence(
 
 def _dates_with_events(silver: DeltaTable, refine_log: DeltaTable) -> set[date]:
     """The dates of the events in the log as far as its index knows, and those that silver holds."""
-    held = set(pc.unique(files_of(silver)["partition.event_date"]).to_pylist()) - {None}
+    held = set(pc.unique(active_files(silver)["partition.event_date"]).to_pylist()) - {None}
     return held | _indexed(refine_log, position(silver, REFINE_APP))
 
 
@@ -170,7 +170,7 @@ def _not_judged(silver: DeltaTable, refine_log: DeltaTable, history: History) ->
         return set()
     before = _indexed(refine_log, judging.after) | {
         file["partition.event_date"]
-        for file in files_of(silver).select(["partition.event_date", "min.ingest_batch"]).to_pylist()
+        for file in active_files(silver).select(["partition.event_date", "min.ingest_batch"]).to_pylist()
         if is_dated(file) and (file["min.ingest_batch"] is None or file["min.ingest_batch"] <= judging.after)
     }
     return {day for day in before if position(silver, generation_app(day)) < judging.number}
@@ -182,10 +182,10 @@ def _indexed(refine_log: DeltaTable, through: int) -> set[date]:
 
 def _lacking(pipeline: Pipeline, history: History, tables: Tables, settings: Settings) -> set[date]:
     """The dates that lack a measure which some rollup has gained."""
-    lacking: set[date] = set()
+    missing: set[date] = set()
     for rollup in pipeline.rollups:
         if added := history.added(rollup):
             batch = open_table(tables.batch[rollup.name], settings)
             covered = {day: coverage(batch, day) for one in added for day in one.dates}
-            lacking |= {day for one in added for day in one.lacking(covered)}
-    return lacking
+            missing |= {day for one in added for day in one.missing_dates(covered)}
+    return missing

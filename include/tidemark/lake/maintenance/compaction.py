@@ -15,9 +15,9 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 
 from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
-from tidemark.lake.commits import mark, retry_conflicts
+from tidemark.lake.commits import retry_conflicts, set_transactions
 from tidemark.lake.log import ended_segment
-from tidemark.lake.snapshots import files_of, is_dated, open_table, position
+from tidemark.lake.snapshots import active_files, is_dated, open_table, position
 from tidemark.lake.tables import Table, tables_of
 from tidemark.lake.transaction_ids import REFINE_APP, clustered_app
 
@@ -168,7 +168,7 @@ def _sizes(snapshot: DeltaTable, table: Table, ended: int) -> dict[Partition, li
     """By partition, the bytes of each of its files; of a table by segment, of segments through ``ended``."""
     by_segment, by_date = ("segment" in table.partition_by), ("event_date" in table.partition_by)
     partitions: dict[Partition, list[int]] = {}
-    for file in files_of(snapshot).to_pylist():
+    for file in active_files(snapshot).to_pylist():
         if by_date and not is_dated(file):
             continue  # beyond the years that a filter can name
         if not by_segment or file["partition.segment"] <= ended:
@@ -205,7 +205,7 @@ def _cluster(table: Table, partition: Large, settings: Settings, target_bytes: i
 
 @retry_conflicts
 def _mark_clustered(table: Table, partition: Large, settings: Settings) -> None:
-    mark(open_table(table, settings), {clustered_app(partition.day): partition.segment})
+    set_transactions(open_table(table, settings), {clustered_app(partition.day): partition.segment})
 
 
 @_again

@@ -11,7 +11,7 @@ from pyspark.sql.datasource import DataSourceStreamReader, InputPartition
 
 from tidemark.core.columns import BATCH_BYTES
 from tidemark.core.documents import Splitter
-from tidemark.lake.snapshots import files_of, open_uri, position
+from tidemark.lake.snapshots import active_files, open_uri, position
 from tidemark.lake.tables import BRONZE_SCHEMA
 from tidemark.lake.transaction_ids import INGEST_APP
 
@@ -97,7 +97,7 @@ class BronzeLogReader(DataSourceStreamReader):
 
     def _within(self, after: int, newest: int) -> int:
         """The last ingest_batch that keeps the batch within the limits, and at least the next one."""
-        files = files_of(self._snapshot())
+        files = active_files(self._snapshot())
         files = files.filter(pc.greater(files["max.ingest_batch"], after)).sort_by("min.ingest_batch")
         rows = size = 0
         through: int = after
