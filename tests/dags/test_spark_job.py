@@ -130,7 +130,7 @@ def test_the_command_for_a_driver_in_a_yarn_cluster(tmp_path: Path, monkeypatch:
     }
     assert told["spark.jars"] == f"{bundle}/jars/delta.jar"
     assert told["spark.archives"] == f"{bundle}/tidemark.zip#tidemark,{bundle}/environment.tar.gz#environment"
-    assert hook._env is None, "that driver is no process of this machine"
+    assert hook._env is None, "that driver is not a process of this machine"
 
 
 def test_the_command_for_a_driver_here_and_executors_on_yarn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ class Nested(NamedTuple):
 
 
 class Said(NamedTuple):
-    """An event's place in its record, and its members; without members it is no event."""
+    """An event's place in its record, and its members; without members it is not an event."""
 
     ordinal: int | None
     members: dict[str, Any] | None

@@ -46,7 +46,7 @@ def check_signature(headers: Mapping[str, str], body: bytes, access_key: str, se
 
 
 def _text(value: str) -> str:
-    """A header; bytes of it that are no text are replaced, so that the signature differs."""
+    """A header; bytes of it that are not text are replaced, so that the signature differs."""
     return value.encode(errors="replace").decode()
 
 

@@ -108,7 +108,7 @@ class Endpoint:
             # Not the request's fault: each is held against the model of the service before it does anything.
             _LOG.exception("%s %s failed", request.method, request.headers.get("X-Amz-Target") or request.path)
             refused = own_fault("InternalFailure", error)
-        # Headers may hold bytes that are no text, and messages repeat them.
+        # Headers may hold bytes that are not text, and messages repeat them.
         message = str(refused).encode(errors="backslashreplace").decode()
         return Reply(refused.status, headers, encoding.render({"__type": refused.code, "message": message}))
 

@@ -11,7 +11,7 @@ from tidemark.core.settings import get_settings
 from tidemark.core.terminal import plain_console, printable
 from tidemark.pipelines import get_pipeline
 
-commands = typer.Typer(no_args_is_help=True, help="List, explain and replay the records that are no valid events.")
+commands = typer.Typer(no_args_is_help=True, help="List, explain and replay the records that are not valid events.")
 
 
 def register(app: typer.Typer) -> None:

@@ -1,10 +1,10 @@
 """What a record holds: JSON objects, read strictly, with each field's text as it was sent.
 
 A record is one JSON object, lines of them, or an array of them, as the definition says (``RecordFormat``). Each object
-is an *event* of its own, numbered within its record. What is no event keeps its place too, with the problem: nothing is
-dropped. Strict means RFC 8259 and nothing beside: no second value, no trailing text, no NaN, no comment, no single
-quote. Beyond it, in the sense of I-JSON (RFC 7493), a name stands once in an object whose fields are read, and an
-unpaired surrogate is no character. A byte order mark at the beginning is left out, as RFC 8259 allows.
+is an *event* of its own, numbered within its record. What is not an event keeps its place too, with the problem:
+nothing is dropped. Strict means RFC 8259 and nothing beside: no second value, no trailing text, no NaN, no comment, no
+single quote. Beyond it, in the sense of I-JSON (RFC 7493), a name stands once in an object whose fields are read, and
+an unpaired surrogate is not a character. A byte order mark at the beginning is left out, as RFC 8259 allows.
 
 Splitting is a function of the bytes and of the definition: no clock, no locale, no setting. No Spark is needed.
 """
@@ -45,7 +45,7 @@ Fields = dict[str, Any]
 
 
 class Problem(Exception):  # noqa: N818  # it is a reason for quarantine, and ends nothing
-    """Why a text is no event; the message is the reason's name."""
+    """Why a text is not an event; the message is the reason's name."""
 
 
 class Event(NamedTuple):
@@ -117,7 +117,7 @@ def _elements_at_most(data: bytes, otherwise: int) -> int:
 
 
 def fields_of(data: bytes, names: Sequence[str]) -> dict[str, str | None]:
-    """The texts of an event's fields, as ``Splitter`` gives them; none where it is no event."""
+    """The texts of an event's fields, as ``Splitter`` gives them; none where it is not an event."""
     [raw], [problem] = Splitter(names, "object").objects([data])
     return {} if problem.is_valid else dict(raw.as_py())
 

@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     @classmethod
     def _known_master(cls, master: str) -> str:
         if not _MASTER.fullmatch(master):
-            raise ValueError(f"{master!r} is no master that Tidemark knows: write local[N], spark://HOST:PORT or yarn")
+            raise ValueError(f"{master!r} is not a master of Spark: write local[N], spark://HOST:PORT or yarn")
         return master
 
     def project_file(self, name: str) -> Path | zipfile.Path:

@@ -72,8 +72,8 @@ def print_table(
 ) -> None:
     """Print rows as a table where it fits, else one below the other, a line a column, as ``psql`` does for ``auto``.
 
-    Unless a console is given, what is no terminal, and has no ``COLUMNS``, gets a table as wide as it needs. ``lines``:
-    between the columns, too, which takes room.
+    Unless a console is given, what is not a terminal, and has no ``COLUMNS``, gets a table as wide as it needs.
+    ``lines``: between the columns, too, which takes room.
     """
     as_needed = console is None and "COLUMNS" not in os.environ
     console, shown = console or plain_console(), [[cell(value) for value in row] for row in rows]

@@ -53,7 +53,7 @@ def wait_for(
     Raises:
         StalledError: nothing has moved for that long; the message says what was waited for, and what stood.
         TidemarkError: whatever a dependency raises that has ended, or the condition itself. An answer that cannot be
-            had at the moment (UnavailableError) is no answer yet.
+            had at the moment (UnavailableError) is not an answer yet.
     """
     needed = list(depends_on)
     last: object = None

@@ -172,7 +172,7 @@ class Pipeline:
         if self.name in RESERVED_SCHEMAS:
             problems.append("is the name of a schema that DuckDB has itself; choose another")
         if not _STREAM_NAME.fullmatch(self.source.name):
-            problems.append(f"{self.source.name!r} is no name of a Kinesis stream (letters, digits, '_', '.', '-')")
+            problems.append(f"{self.source.name!r} is not the name of a Kinesis stream (letters, digits and _.-)")
         try:
             schema = parse_ddl(self.schema, self.event_time)
         except ValueError as error:
@@ -197,10 +197,10 @@ class Pipeline:
         problems += self._time_problems()
         problems += _zone_problems(self.timezone)
         if len(self.streams_schedule.split()) != 5:
-            problems.append(f"streams_schedule {self.streams_schedule!r} is no cron expression of five fields")
+            problems.append(f"streams_schedule {self.streams_schedule!r} is not a cron expression of five fields")
         if self.landing is not None and not _LANDING.fullmatch(self.landing):
             problems.append(
-                f"landing {self.landing!r} is no folder in S3: write s3://BUCKET/FOLDER/, without wildcards"
+                f"landing {self.landing!r} is not a folder in S3: write s3://BUCKET/FOLDER/, without wildcards"
             )
         elif self.landing is not None and len(self.landing.partition("//")[2].encode()) > _LANDING_BYTES:
             problems.append(f"landing {self.landing!r} is longer than {_LANDING_BYTES} bytes: choose a shorter folder")

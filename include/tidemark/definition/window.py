@@ -34,10 +34,10 @@ def parse_duration(value: object) -> timedelta:
     if isinstance(value, str):
         match = _DURATION.match(value)
         if match is None:
-            raise ValueError(f"{value!r} is no duration; write a number and a unit, such as '10 minutes'")
+            raise ValueError(f"{value!r} is not a duration; write a number and a unit, such as '10 minutes'")
         value = timedelta(**{f"{match[2]}s": int(match[1])})
     if not isinstance(value, timedelta):
-        raise ValueError(f"{value!r} is no duration; write a number and a unit, such as '10 minutes'")
+        raise ValueError(f"{value!r} is not a duration; write a number and a unit, such as '10 minutes'")
     if value <= timedelta(0):
         raise ValueError(f"a duration must be positive, not {value}")
     if value % timedelta(seconds=1):

@@ -148,7 +148,7 @@ class Supervisor:
         before = running.state
         try:
             running.look()
-        except Exception as error:  # a question that fails is no sign of life, and not the end of the supervisor
+        except Exception as error:  # a question that fails is not a sign of life, and not the end of the supervisor
             self._say(f"{running.part.name}: {error}")
         if before == "starting" and running.state == "ready" and running.restarts:
             self._say(f"{running.part.name} is back")

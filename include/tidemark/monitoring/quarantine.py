@@ -22,7 +22,7 @@ _MEANINGS = {
     "no_event": "the record holds no event at all",
     "too_many_events": f"the record holds more than {MAX_EVENTS:,} events",
     "duplicate_member": "a name stands twice in the object, so that its value is not certain",
-    "unpaired_surrogate": "an escape is half of a pair of surrogates, which is no character",
+    "unpaired_surrogate": "an escape is half of a pair of surrogates, which is not a character",
     "nested_too_deep": f"arrays and objects are nested more than {MAX_DEPTH} deep",
     "event_time_out_of_range": "the event's date is before the definition's earliest, or beyond the years 1 to 9999",
     "event_time_in_future": "the event time lies further ahead of the arrival than max_future",

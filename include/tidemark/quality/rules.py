@@ -34,11 +34,11 @@ def broken_rows(kind: str, kwargs: Kwargs, schema: EventSchema) -> str:
     """The predicate of an expectation whose columns are all in ``schema``; never null.
 
     Raises:
-        LeftToBatchError: it is no rule for a row.
+        LeftToBatchError: it is not a rule for a row.
         WrongArgumentError: an argument is missing, or contradicts another one.
     """
     if kind not in KNOWN:
-        raise WrongArgumentError(f"is no expectation of Great Expectations{_meant(kind)}")
+        raise WrongArgumentError(f"is not an expectation of Great Expectations{_meant(kind)}")
     if kind in _UNSUPPORTED:
         raise WrongArgumentError("is not evaluated by Great Expectations on Spark: write it as a regular expression")
     derive = _PREDICATES.get(kind)
@@ -117,7 +117,7 @@ def _bound(value: object, kind: ColumnType) -> float | date | None:
         try:
             return float(value)  # type: ignore[arg-type]  # whatever JSON holds
         except (TypeError, ValueError) as error:
-            raise LeftToBatchError(f"{value!r} is no number, as {kind.sql} wants") from error
+            raise LeftToBatchError(f"{value!r} is not a number, as {kind.sql} wants") from error
     if kind.sql not in ("DATE", "TIMESTAMP"):
         raise LeftToBatchError(f"Great Expectations compares no {kind.sql} with bounds on Spark")
     moment = _moment(value, kind)
@@ -134,7 +134,7 @@ def _moment(value: object, kind: ColumnType) -> date:
             return datetime.fromisoformat(value) if found[1] else date.fromisoformat(value)
         except ValueError:
             pass
-    raise LeftToBatchError(f"{value!r} is no date or time in ISO 8601, as {kind.sql} wants")
+    raise LeftToBatchError(f"{value!r} is not a date or time in ISO 8601, as {kind.sql} wants")
 
 
 def _member(value: object, kind: ColumnType) -> str:

@@ -1,8 +1,8 @@
 """Reads a Great Expectations suite and derives the stream's row rules from it: the same file serves both layers.
 
 A row-level expectation becomes a Spark SQL predicate that is true for rows that break it (``tidemark.quality.rules``),
-and ``meta.action`` says what becomes of such a row: ``quarantine`` unless stated, ``warn`` or ``fail``. What is no rule
-for a row is left to the batch, and the suite says why.
+and ``meta.action`` says what becomes of such a row: ``quarantine`` unless stated, ``warn`` or ``fail``. What is not a
+rule for a row is left to the batch, and the suite says why.
 """
 
 from collections import Counter

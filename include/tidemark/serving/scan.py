@@ -40,7 +40,7 @@ def relation(
     """A SELECT of a snapshot, or of some of its files (paths as in its add actions).
 
     Files of an event date beyond the years 1 to 9999 are left out: neither DuckDB nor Arrow's datasets can read them,
-    and what they hold is no event any more.
+    and what they hold is not an event any more.
     What it may need beside them is registered with the connection, under a name derived from ``name``.
     """
     schema = pa.schema(table.schema().to_arrow())

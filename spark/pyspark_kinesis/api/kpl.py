@@ -19,9 +19,9 @@ _RECORD_KEY, _RECORD_DATA = 1 << 3 | _VARINT, 3 << 3 | _BYTES
 
 
 def split(data: bytes) -> list[tuple[str, bytes]] | None:
-    """(partition key, data) of each user record in an aggregate, in order; None if ``data`` is no valid aggregate.
+    """(partition key, data) of each user record in an aggregate, in order; None if ``data`` is not a valid aggregate.
 
-    A record that merely starts like an aggregate is no error: it is handed on as it is.
+    A record that merely starts like an aggregate is not an error: it is handed on as it is.
     """
     if not data.startswith(MAGIC) or len(data) < len(MAGIC) + _DIGEST_BYTES:
         return None

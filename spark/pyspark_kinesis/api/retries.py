@@ -1,8 +1,8 @@
 """Repeating what a repetition may cure: throttles, 5xx, broken connections.
 
 A process that has had no answer yet waits as long as any other: a new Python worker, or a query that is started while
-the service is busy, is no reason to end a query. What is waited for is said, so that nobody waits for a typing error in
-an address without knowing.
+the service is busy, is not a reason to end a query. What is waited for is said, so that nobody waits for a typing error
+in an address without knowing.
 """
 
 import logging

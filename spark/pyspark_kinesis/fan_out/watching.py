@@ -1,8 +1,8 @@
 """Subscriptions that the planner keeps open, so that what arrives near the tip is there before it is asked for.
 
-A consumer may subscribe to a shard once in 5 s, which is no pace for micro-batches; so where there is little to read,
-one subscription outlives many of them. Its records travel to the tasks inside their partitions, as a hint like any
-other: a task records how far it read before it hands on a row, and a replay that has no such hint reads the same
+A consumer may subscribe to a shard once in 5 s, which is not a pace for micro-batches; so where there is little to
+read, one subscription outlives many of them. Its records travel to the tasks inside their partitions, as a hint like
+any other: a task records how far it read before it hands on a row, and a replay that has no such hint reads the same
 records by GetRecords. Shards that are further behind are read in the tasks, each by a subscription of its own.
 """
 

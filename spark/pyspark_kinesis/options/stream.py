@@ -229,7 +229,7 @@ def _consumers(name: str | None, arns: str | None, streams: tuple[Stream, ...], 
         of = next((stream for stream in streams if stream.name == parts["stream"]), None)
         if of is None or parts["stream"] in found or not arn.startswith(f"{of.arn or ''}") or parts["region"] != region:
             raise OptionError(
-                f"consumerARN {arn} is no consumer of a stream of this query in {region}, or the second of one: "
+                f"consumerARN {arn} is not a consumer of a stream of this query in {region}, or the second of one: "
                 "give one for each stream, and the region of both"
             )
         found[parts["stream"]] = arn

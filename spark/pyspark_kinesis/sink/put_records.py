@@ -218,7 +218,7 @@ def _bad_hash_key(hash_keys: list[str | None]) -> tuple[int, str] | None:
     for row, hash_key in enumerate(hash_keys):
         if hash_key is not None and (not _HASH_KEY.fullmatch(hash_key) or int(hash_key) >= _HASH_KEYS):
             return row, (
-                f"has the explicitHashKey {hash_key[:60]!r}, which is no decimal number below 2^128 without leading "
+                f"has the explicitHashKey {hash_key[:60]!r}, which is not a decimal number below 2^128 without leading "
                 "zeros: correct it, or leave it null, and the partition key decides"
             )
     return None

@@ -86,7 +86,7 @@ class BronzeSink:
         return False
 
     def _refuse_older_checkpoint(self, batch_id: int, replay_app: str, records_app: str, digest: int) -> None:
-        """Spark replays the newest batch only, and the ledger gives it the same records: all else is no replay."""
+        """Spark replays the newest batch only, and the ledger gives it the same records: all else is not a replay."""
         held, known = self._writer.position_of(replay_app), self._writer.position_of(records_app)
         if held == batch_id and known in (digest, NOTHING):  # bronze of before digests were kept has none
             return

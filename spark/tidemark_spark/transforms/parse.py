@@ -145,7 +145,7 @@ def _all_broken(suite: Suite) -> Column:
 
 
 def _broken(suite: Suite, action: Action) -> list[Column]:
-    # A row that is no event at all breaks no expectation: its reason is that it did not parse.
+    # A row that is not an event at all breaks no expectation: its reason is that it did not parse.
     return [
         F.when(F.expr(f"{_PARSED} AND {rule.broken}"), F.lit(f"{EXPECTATION}{rule.name}")).otherwise("")
         for rule in suite.with_action(action)

@@ -2,7 +2,7 @@
 
 Spark's own casts read a time without a date as today's, one without a zone in the session's, and years that no other
 reader can hold; and they take minutes for a decimal with a huge exponent. So texts are cast only if they have a form
-that is stated here, and what none of Python, Arrow, delta-rs, Spark and DuckDB alike can hold is no value.
+that is stated here, and what none of Python, Arrow, delta-rs, Spark and DuckDB alike can hold is not a value.
 """
 
 from pyspark.sql import Column
@@ -29,7 +29,7 @@ def typed(text: Column, column: ColumnType) -> Column:
 
     A DATE or TIMESTAMP begins with ``yyyy-mm-dd``; a clock time and a zone may follow: ``Z``, ``UTC``, ``GMT`` or an
     offset. Without a zone a time is in UTC. Of a DATE, the date is taken as it is written. A DECIMAL with more digits
-    after the point than its type is rounded half up, one with more before is no value.
+    after the point than its type is rounded half up, one with more before is not a value.
     """
     if column.sql == "TIMESTAMP":
         # Spark reads no zone behind hours and minutes alone.

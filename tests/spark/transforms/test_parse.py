@@ -1,4 +1,4 @@
-"""What a record becomes: its values with the digits that were sent, or the reason why it is no event.
+"""What a record becomes: its values with the digits that were sent, or the reason why it is not an event.
 
 The right values are stated here, or read by orjson and Python's own types: never by what the product reads them with.
 """

@@ -44,7 +44,7 @@ def test_a_valid_definition_has_no_problem() -> None:
         ({"key": []}, "key names no column"),
         ({"required": ["nope"]}, "required: unknown column 'nope'"),
         ({"name": "My Shops"}, "a name is lower-case letters, digits and underscores"),
-        ({"source": KinesisStream("no spaces")}, "'no spaces' is no name of a Kinesis stream"),
+        ({"source": KinesisStream("no spaces")}, "'no spaces' is not the name of a Kinesis stream"),
         (
             {"schema": "id STRING, at TIMESTAMP, segment BIGINT"},
             "column 'segment' has a name that Tidemark uses itself",

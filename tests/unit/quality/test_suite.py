@@ -56,7 +56,7 @@ def test_an_unknown_column_is_refused(tmp_path: Path, argument: str) -> None:
 
 
 def test_a_misspelt_type_is_refused_with_the_one_that_was_meant(tmp_path: Path) -> None:
-    meant = r"is no expectation of Great Expectations: did you mean expect_column_values_to_not_be_null\?"
+    meant = r"is not an expectation of Great Expectations: did you mean expect_column_values_to_not_be_null\?"
     with pytest.raises(ExpectationError, match=meant):
         suite_of(tmp_path, expectation("expect_column_values_to_not_be_nul", column="shop"))
 

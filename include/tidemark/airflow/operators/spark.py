@@ -83,7 +83,7 @@ class SparkJob(StatesLineage, SparkSubmitOperator):
             self.application = self.application or str(job_path(self._job, self._settings, master))
         except PreconditionError as error:
             raise AirflowFailException(f"{error}; then clear this task") from None
-        if cluster:  # that driver is no process of this machine
+        if cluster:  # that driver is not a process of this machine
             conf |= {f"spark.yarn.appMasterEnv.{name}": value for name, value in variables.items()}
         self.conf = conf
         hook = self._get_hook()

@@ -159,7 +159,7 @@ def is_local(master: str) -> bool:
 
 def _driver(settings: Settings, master: str, deploy_mode: str) -> dict[str, str]:
     if deploy_mode == "cluster":
-        # That driver is no child of this process: what it must know of the settings stands in its configuration.
+        # That driver is not a child of this process: what it must know of the settings stands in its configuration.
         variables = job_variables(settings, here=False)
         # Its Python finds what the executors' does.
         variables |= {

@@ -40,7 +40,7 @@ def ensure_jars(settings: Settings, say: Callable[[str], None], spark: str = SPA
         PreconditionError: no version, no Java, or the download failed; the message holds Ivy's last lines.
     """
     if not re.fullmatch(r"\d+\.\d+", spark):
-        raise PreconditionError(f"{spark!r} is no version of Spark: write its first two numbers, such as {SPARK}")
+        raise PreconditionError(f"{spark!r} is not a version of Spark: write its first two numbers, such as {SPARK}")
     folder = settings.jars_dir if spark == SPARK else settings.jars_dir.with_name(f"{settings.jars_dir.name}-{spark}")
     artifact = tuple(part.format(spark=spark) for part in DELTA_ARTIFACT)
     present = sorted(folder.glob("*.jar"))

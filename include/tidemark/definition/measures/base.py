@@ -141,7 +141,7 @@ class OfColumn(Measure):
         return f"{type(self).__name__}({self.column!r})"
 
     def not_a_number(self, schema: EventSchema) -> list[str]:
-        """A problem if the column is known and is no number."""
+        """A problem if the column is known and is not a number."""
         if self.column in schema and not schema[self.column].is_numeric:
             return [f"{self.label()} needs a number, but {self.column} is {schema[self.column].sql}"]
         return []

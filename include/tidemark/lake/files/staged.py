@@ -10,7 +10,7 @@ from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import Table
 
 STAGED_FOLDER = "staged"
-"""Folder of staged files below a table's own. It is no hidden name, so that VACUUM removes what was never published."""
+"""Folder of staged files below a table's own. The name is not hidden, so VACUUM removes what was never published."""
 
 
 def staged_files(table: Table, folder: str, settings: Settings) -> list[StagedFile]:

@@ -124,7 +124,7 @@ def open_store(
     and ``profile`` a profile of ~/.aws in place of the default chain.
 
     Raises OptionError for anything else: a relative path would be another folder in each process, and a scheme with one
-    slash (``dbfs:/x``) is no folder of that name.
+    slash (``dbfs:/x``) is not a folder of that name.
     """
     if urlsplit(location).scheme in _S3 and "://" in location:
         endpoint_url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
@@ -156,7 +156,7 @@ def _shared_store(location: str, endpoint_url: str | None, region: str, profile:
         if parts.scheme == "hdfs":
             if endpoint_url is None:
                 # libhdfs, through pyarrow, needs a JVM in each worker; and pyarrow's move() deletes a target that is
-                # there and tries again ("allow file -> file clobber" in Arrow's hdfs.cc): it is no put-if-absent.
+                # there and tries again ("allow file -> file clobber" in Arrow's hdfs.cc): it is not put-if-absent.
                 raise OptionError(
                     f"ledgerLocation {location!r}: HDFS is reached over HTTP. Write "
                     f"webhdfs://<NameNode>:9870{parts.path} (swebhdfs:// over TLS), or set ledgerEndpointUrl to "
