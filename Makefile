@@ -5,7 +5,7 @@ STAMP := $(VENV)/.tidemark-setup
 SOURCES := include spark dags
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels test-wheels demo stack stack-test test test-fast test-newest faults faults-merge faults-changes faults-demo demo-busy faults-calls faults-airflow lint types format lock clean
+.PHONY: help setup wheels test-wheels demo stack stack-test test test-fast test-newest faults faults-merge faults-changes faults-demo demo-busy faults-calls faults-airflow lint types format docs lock clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ types: $(STAMP) ## Check types, strictly
 format: $(STAMP) ## Format the code, and fix what ruff can fix
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
+
+docs: $(STAMP) ## Write docs/data-dictionary.md anew from the tables' definitions
+	@$(BIN)/python scripts/data_dictionary.py
 
 lock: ## Resolve pyproject.toml into requirements.txt, with hashes, for Python 3.11 to 3.14
 	@scripts/setup.sh uv

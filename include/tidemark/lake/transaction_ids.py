@@ -30,6 +30,16 @@ DEFINITION_APP = "tidemark/definition"
 """Transaction of quarantine, silver and batch tables: the generation of the definition that publishes there."""
 
 
+def micro_batch_app(checkpoint: str) -> str:
+    """Transaction of bronze: the newest micro-batch, by Spark's number, of a checkpoint location."""
+    return f"{INGEST_APP}/{checkpoint}"
+
+
+def micro_batch_records_app(checkpoint: str) -> str:
+    """Transaction of bronze: a digest of the records of that micro-batch."""
+    return f"{micro_batch_app(checkpoint)}/records"
+
+
 def covered_app(day: date) -> str:
     """Transaction of silver and of batch tables: the segment through which a reprocess has covered the event date."""
     return f"tidemark/covered/{day.isoformat()}"

@@ -22,7 +22,13 @@ from tidemark.definition import Pipeline
 from tidemark.lake.commits import IdempotentWriter
 from tidemark.lake.snapshots import NOTHING, active_files, position
 from tidemark.lake.tables import KINESIS_COLUMNS, tables_of
-from tidemark.lake.transaction_ids import INGEST_APP, SEALED_APP, SEGMENT_APP
+from tidemark.lake.transaction_ids import (
+    INGEST_APP,
+    SEALED_APP,
+    SEGMENT_APP,
+    micro_batch_app,
+    micro_batch_records_app,
+)
 from tidemark_spark.speed.progress import Steps, say
 
 Clock = Callable[[], datetime]
@@ -68,8 +74,8 @@ class BronzeSink:
             TableError: the batch id was committed, but with other records, or later ones were too: the checkpoint is
                 older than bronze. Nothing was written; the message says what to do.
         """
-        replay_app = f"{INGEST_APP}/{self._checkpoint_id()}"
-        records_app = f"{replay_app}/records"
+        checkpoint = self._checkpoint_id()
+        replay_app, records_app = micro_batch_app(checkpoint), micro_batch_records_app(checkpoint)
         # Within a batch the log's order is shard by shard; sequence numbers of a shard sort by length, then as text.
         ordered = records.append_column("_length", pc.utf8_length(records["sequence_number"])).sort_by(
             [(name, "ascending") for name in ("shard_id", "_length", "sequence_number", "sub_sequence_number")]
