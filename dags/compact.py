@@ -6,7 +6,7 @@ the tables' own statistics say that it pays:
 - **Folding** removes the speed rows that the batch covers and merges the others, once they are older than *Grace
   period*.
 - **OPTIMIZE** merges a table's small files, of the dates that have several, if that rids it of *Small files that
-  pay*, and lays large dates of silver out by the definition's `cluster_by`, each once.
+  pay*, and lays large dates of silver out by the definition's `cluster_by`, exactly once.
 - **VACUUM** removes files that no version of the time *VACUUM keeps* holds, also what a killed reprocess staged, and
   old entries of the logs. It is refused where queries or a lagging stream could miss something.
 

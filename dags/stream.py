@@ -9,7 +9,7 @@ One DAG a pipeline, ``<pipeline>.stream``. Its definition says how the streams r
 Two drivers never work on one checkpoint: the second one is refused, and its log names the first. A driver ends within
 seconds after its task or its task's supervisor has gone, and its micro-batch is written once or not at all.
 
-**To stop** for good, pause this DAG, then mark the task *stream* as failed, or run ``tidemark stop PIPELINE``: the
+**To stop** permanently, pause this DAG, then mark the task *stream* as failed, or run ``tidemark stop PIPELINE``: the
 micro-batch that runs is finished. **To upgrade**, stop without pausing: the next run starts with the new code.
 """
 

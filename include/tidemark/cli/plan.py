@@ -1,4 +1,4 @@
-"""``tidemark plan``: what a definition asks for of the tables that there are, before anything is done."""
+"""``tidemark plan``: what a definition asks of the existing tables, before anything is done."""
 
 from typing import Annotated, Any
 

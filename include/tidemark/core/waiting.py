@@ -22,7 +22,7 @@ class Dependency(Protocol):
     """Something without which a wait is in vain."""
 
     def check(self) -> None:
-        """Raise the error to end with, if it has ended for good."""
+        """Raise the error to end with, if it has ended and will not come back."""
 
 
 def busyness() -> float:

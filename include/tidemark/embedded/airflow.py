@@ -98,7 +98,7 @@ def _kept_secret(file: Path) -> str:
     """A secret of 64 characters, made once and readable by its owner only."""
     file.parent.mkdir(parents=True, exist_ok=True)
     if not file.exists():
-        # Whole or not at all: an empty secret would be kept for good.
+        # Whole or not at all: an empty secret would be kept for ever.
         descriptor, scratch = tempfile.mkstemp(dir=file.parent)
         with os.fdopen(descriptor, "w") as secret:
             secret.write(secrets.token_hex(32))

@@ -37,7 +37,7 @@ def create_tables(tables: Tables, settings: "Settings") -> None:
     existing = [(table, found[table.name]) for table in tables if table.name in found]
     if problems := [problem for table, snapshot in existing for problem in _conflicts(table, snapshot)]:
         raise TableError(
-            f"the definition does not fit the tables that there are: {'; '.join(problems)}. Old files cannot be read "
+            f"the definition does not match the existing tables: {'; '.join(problems)}. Old files cannot be read "
             "under another type: give the column, or the measure, a new name; a reprocess fills it for old dates"
         )
     for table, snapshot in existing:

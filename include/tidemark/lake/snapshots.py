@@ -30,7 +30,7 @@ def open_table(table: Table, settings: "Settings") -> DeltaTable:
 
 
 def open_uri(uri: str, storage_options: Mapping[str, str], version: int | None = None) -> DeltaTable:
-    """A snapshot of the table at a place, the newest one unless stated; raises TableError as ``open_table`` does."""
+    """A snapshot of the table at a place, by default the newest one; raises TableError as ``open_table`` does."""
     try:
         snapshot = DeltaTable(uri, version=version, storage_options=dict(storage_options) or None)
     except TableNotFoundError as error:

@@ -42,8 +42,8 @@ REFINE_LOG_SCHEMA = pa.schema(
 that cannot be split counts as one. ``events`` is the sum of ``silver``, ``quarantined`` and ``duplicates``; null: it is
 ``records``.
 ``warnings``: of the rows that went to silver, how many broke each expectation whose action is ``warn``; null: none did.
-``event_dates``: the dates of all its events that have one, copies and quarantined ones included, each once; null: not
-known, as the row was written before this was kept. This is the index by which a reprocess finds what to read.
+``event_dates``: the dates of all its events that have one, copies and quarantined ones included, without repetition;
+null: not known, as the row was written before this was kept. This is the index by which a reprocess finds what to read.
 """
 GENERATIONS_SCHEMA = pa.schema(
     [

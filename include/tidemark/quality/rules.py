@@ -385,7 +385,7 @@ _AS_A_WHOLE = frozenset(
 )
 
 KNOWN = frozenset({*_PREDICATES, *_UNSUPPORTED, *_WHY, *_AS_A_WHOLE})
-"""Types of expectations that there are; one that is misspelt Great Expectations would leave out, and check nothing.
+"""The existing types of expectations; one that is misspelt Great Expectations would leave out, and check nothing.
 
 A list of our own, as a suite is read where Great Expectations is not, and not at the cost of importing it.
 """

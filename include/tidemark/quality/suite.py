@@ -1,7 +1,7 @@
 """Reads a Great Expectations suite and derives the stream's row rules from it: the same file serves both layers.
 
 A row-level expectation becomes a Spark SQL predicate that is true for rows that break it (``tidemark.quality.rules``),
-and ``meta.action`` says what becomes of such a row: ``quarantine`` unless stated, ``warn`` or ``fail``. What is not a
+and ``meta.action`` says what becomes of such a row: ``quarantine`` (the default), ``warn`` or ``fail``. What is not a
 rule for a row is left to the batch, and the suite says why.
 """
 
@@ -110,7 +110,7 @@ def parse_suite(path: Path | ZipPath, pipeline: Pipeline) -> Suite:
             f"{path}: no such suite; write one, or fix suite= of pipeline {pipeline.name!r}"
         ) from error
     except (orjson.JSONDecodeError, ValidationError) as error:
-        raise ExpectationError(f"{path} is no Great Expectations suite: {error}") from error
+        raise ExpectationError(f"{path} is not a Great Expectations suite: {error}") from error
     rules, batch_only, names, seen = [], [], [], Counter[str]()
     for expectation in parsed.expectations:
         columns = _columns(expectation.kwargs)

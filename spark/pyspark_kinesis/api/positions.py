@@ -96,7 +96,7 @@ def readable(shards: Iterable[Shard], positions: Mapping[str, str]) -> list[str]
 def advance(
     shards: Iterable[Shard], positions: Mapping[str, str], first: Mapping[str, str] | None = None
 ) -> tuple[dict[str, str], list[str]]:
-    """Positions over the shards that there are now, and the ids of unfinished shards that vanished.
+    """Positions over the shards that exist now, and the ids of unfinished shards that vanished.
 
     Shards that are new start at TRIM_HORIZON, or where ``first`` says for their stream. A drained shard is remembered,
     so that it is not taken for a new one where a list leaves it out and the next one does not. An unfinished one that

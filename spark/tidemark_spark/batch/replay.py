@@ -1,4 +1,4 @@
-"""Replay of quarantine: records that the definition and suite of now let pass are moved into silver, each once.
+"""Replay of quarantine: records that the definition and suite of now let pass are moved into silver, exactly once.
 
 A quarantined record may be a copy of an event that silver holds, may have another event date now, and belongs into the
 rollups of that date too. A reprocess of the event dates does all of that exactly, so a replay finds the dates that the

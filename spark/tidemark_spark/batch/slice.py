@@ -100,7 +100,7 @@ class Slice:
         return parse(self._records, self._pipeline, self._suite)
 
     def stage_silver(self) -> Staged:
-        """The range's events, each once, as rows of silver.
+        """The range's events as rows of silver, without duplicates.
 
         Raises:
             CoverageError: a changed definition moves events into the range or out of it, or numbers the events of its

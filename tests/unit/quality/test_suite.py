@@ -45,7 +45,7 @@ def test_a_missing_file_names_the_pipeline_that_wants_it(tmp_path: Path) -> None
 )
 def test_a_file_that_is_no_suite_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "shops.json").write_bytes(content)
-    with pytest.raises(ExpectationError, match="is no Great Expectations suite"):
+    with pytest.raises(ExpectationError, match="is not a Great Expectations suite"):
         parse_suite(tmp_path / "shops.json", PIPELINE)
 
 

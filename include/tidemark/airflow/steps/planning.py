@@ -123,7 +123,7 @@ class ApproveLongRange(ApprovalOperator):
         self._limit_days = limit_days
 
     def process_trigger_event_error(self, event: dict[str, Any]) -> None:
-        """End the task for good where nobody has answered: a retry would ask for another day.
+        """End the task without a retry where nobody has answered: a retry would ask for another day.
 
         Raises:
             AirflowFailException: always; the message says what happened.

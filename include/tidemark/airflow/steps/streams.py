@@ -26,7 +26,7 @@ def stream_schedule(pipeline: Pipeline) -> str | None:
 
 
 def streams(pipeline: Pipeline) -> BaseOperator:
-    """The task that runs both streams, for good or until everything has been read; outside of the batch jobs' pool."""
+    """The task that runs both streams, until everything has been read or without an end; not in the jobs' pool."""
     delay = timedelta(seconds=get_settings().retry_seconds)
     return stream_job(
         pipeline,

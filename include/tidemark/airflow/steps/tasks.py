@@ -23,7 +23,7 @@ def spark_job(job: str, pipeline: Pipeline, arguments: list[str], **policy: Any)
 
 
 def stream_job(pipeline: Pipeline, **policy: Any) -> BaseOperator:
-    """The driver of a pipeline's streams, for good or until everything has been read."""
+    """The driver of a pipeline's streams, which runs without an end or until everything has been read."""
     arguments = [] if pipeline.streams == "continuous" else ["--available-now"]
     return _operator(StreamJob, "stream", pipeline, arguments, **policy)
 

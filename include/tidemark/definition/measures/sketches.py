@@ -125,7 +125,7 @@ class TopK(_Sketch):
 def _with_type(sketch: str) -> str:
     """Spark's state of approx_top_k: the sketch with its size and the type of its items; only the sketch is kept.
 
-    It takes no null, nor no row at all.
+    It accepts neither nulls nor empty input.
     """
     kept = f"coalesce({sketch}, X'{_NO_ITEMS}')"
     return (

@@ -1,4 +1,4 @@
-"""Turns flights, in order and each once, into what a real stream brings, and knows what must become of every record.
+"""Turns flights, in order and without copies, into what a real stream brings, and knows what becomes of each record.
 
 Nothing of this is taken from the code that it tests: a record is known to be broken because it was broken here, not
 because a parser or a rule says so.

@@ -1,4 +1,4 @@
-"""What a definition asks for of the tables that there are: derived object by object, and shown before anything is done.
+"""What a definition asks of the existing tables: derived object by object, and shown before anything is done.
 
 The kinds of change are those that SQLMesh's plans tell apart (https://sqlmesh.readthedocs.io, "Plans"), in our words.
 """
