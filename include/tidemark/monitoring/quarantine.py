@@ -14,7 +14,7 @@ from tidemark.serving.view import connect
 
 _SHOWN_CHARACTERS = 2_000
 _MEANINGS = {
-    "not_utf8": "the record is no UTF-8 text",
+    "not_utf8": "the record is not UTF-8 text",
     "unparseable_json": "the text is not JSON as RFC 8259 defines it",
     "trailing_text": "something follows the JSON object: if these are more events, see `records` of the definition",
     "not_an_object": "the text is JSON, but not an object",
