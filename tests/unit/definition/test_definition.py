@@ -77,9 +77,9 @@ def test_a_valid_definition_has_no_problem() -> None:
         ({"cluster_by": ["city"]}, "cluster_by: unknown column 'city'"),
         ({"cluster_by": ["shop", "shop"]}, "cluster_by names 'shop' twice; name it once"),
         ({"cluster_by": ["id", "shop", "amount", "open", "at"]}, "cluster_by names 5 columns; a curve through more"),
-        ({"timezone": "Europe/Berln"}, "'Europe/Berln' is no IANA time zone; write one such as 'Europe/Berlin'"),
-        ({"timezone": "+02:00"}, "timezone '+02:00' is no IANA time zone"),
-        ({"timezone": "CET"}, "timezone 'CET' is no IANA time zone"),
+        ({"timezone": "Europe/Berln"}, "'Europe/Berln' is not an IANA time zone; write one such as 'Europe/Berlin'"),
+        ({"timezone": "+02:00"}, "timezone '+02:00' is not an IANA time zone"),
+        ({"timezone": "CET"}, "timezone 'CET' is not an IANA time zone"),
     ],
 )
 def test_a_mistake_is_named(replaced: dict[str, Any], message: str) -> None:
