@@ -247,7 +247,7 @@ def test_settings_that_lack_something_are_refused_with_all_of_it() -> None:
 
 
 def test_one_setting_moves_all_jobs_there_with_the_same_dag_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tidemark.airflow import streams, tasks
+    from tidemark.airflow.steps import streams, tasks
     from tidemark.pipelines.flights import flights
 
     s3 = {name: f"s3://bucket/{name}" for name in ("spark_bundle", "emr_log_uri", "lake_uri", "state_uri")}

@@ -61,7 +61,7 @@ class Event(NamedTuple):
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 # Numbers stay text, so that no digit passes through a double. Objects become tuples of pairs: a name that stands twice

@@ -248,7 +248,9 @@ def _zone_problems(name: str) -> list[str]:
     if name in known:
         return []
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return [f"timezone {name!r} is not an IANA time zone; write one such as {(close or ['Europe/Berlin'])[0]!r}, or 'UTC'"]
+    return [
+        f"timezone {name!r} is not an IANA time zone; write one such as {(close or ['Europe/Berlin'])[0]!r}, or 'UTC'"
+    ]
 
 
 def _state_problems(rollup: Rollup, schema: EventSchema) -> list[str]:

@@ -63,7 +63,7 @@ def test_keys_are_optional_and_explicit_hash_keys_choose_the_shard(spark: SparkS
         ({"data": "'x'", "partitionKey": "CAST(NULL AS STRING)"}, "no partitionKey"),
         ({"data": "'x'", "partitionKey": "''"}, "1 to 256"),
         ({"data": "repeat('x', 1048576)", "partitionKey": "'big'"}, "partitionKey 'big' has 1048579 bytes"),
-        ({"data": "'x'", "partitionKey": "'k'", "explicitHashKey": "'-1'"}, "no decimal number below"),
+        ({"data": "'x'", "partitionKey": "'k'", "explicitHashKey": "'-1'"}, "not a decimal number below"),
         ({"data": "'x'", "value": "1"}, "column value: the kinesis writer takes"),
         ({"partitionKey": "'k'"}, "no column data"),
         ({"data": "1"}, "column data is int"),

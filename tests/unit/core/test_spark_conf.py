@@ -143,7 +143,7 @@ def test_what_is_no_master_is_refused_by_name(master: str, monkeypatch: pytest.M
     monkeypatch.setenv("TIDEMARK_SPARK_MASTER", master)
     get_settings.cache_clear()
     try:
-        with pytest.raises(SettingsError, match=r"TIDEMARK_SPARK_MASTER: .*no master"):
+        with pytest.raises(SettingsError, match=r"TIDEMARK_SPARK_MASTER: .*not a master"):
             get_settings()
     finally:
         get_settings.cache_clear()

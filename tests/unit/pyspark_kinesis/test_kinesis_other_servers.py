@@ -9,9 +9,9 @@ from kinesis_engine import DiedError, Engine, Stream, assert_each_once_in_order,
 from pyspark_kinesis.api.client import KinesisClient, Tally
 from pyspark_kinesis.api.decoding import Page
 from pyspark_kinesis.options.batch import parse_batch
+from pyspark_kinesis.reading import batch as batch_reader
+from pyspark_kinesis.reading import task as reading
 from pyspark_kinesis.reading.batch import KinesisBatchReader
-from pyspark_kinesis.reading.task import batch as batch_reader
-from pyspark_kinesis.reading.task import task as reading
 from pyspark_kinesis.shards import cursor
 
 

@@ -117,9 +117,9 @@ def test_calls_that_fail_as_a_whole_are_made_again(kinesis_url: str, kind: str) 
         ({"partitionKey": "ä" * 257}, "257 characters"),
         ({"data": b"." * 2**20}, "partitionKey 'k' has 1048577 bytes with its key, and maxRecordBytes is 1048576"),
         ({"explicitHashKey": "9" * 5000}, "partitionKey 'k' has the explicitHashKey '9+', which is not a decimal"),
-        ({"explicitHashKey": str(2**128)}, "no decimal number below"),
+        ({"explicitHashKey": str(2**128)}, "not a decimal number below"),
         ({"explicitHashKey": "007"}, "without leading zeros"),
-        ({"explicitHashKey": "٣"}, "no decimal number below"),
+        ({"explicitHashKey": "٣"}, "not a decimal number below"),
         ({"streamName": "no such name"}, "partitionKey 'k' has the streamName 'no such name': a name has"),
     ],
 )

@@ -150,7 +150,7 @@ def test_no_rule_but_not_null_is_broken_by_a_null(tmp_path: Path) -> None:
         ),
         ("expect_column_values_to_be_between", {"column": "shop", "min_value": 1}, "compares no STRING with bounds"),
         ("expect_column_values_to_be_between", {"column": "at", "min_value": "2026-01-01T00:00:00"}, "its time zone"),
-        ("expect_column_values_to_be_between", {"column": "at", "min_value": 5}, "no date or time in ISO 8601"),
+        ("expect_column_values_to_be_between", {"column": "at", "min_value": 5}, "not a date or time in ISO 8601"),
         ("expect_column_values_to_be_in_set", {"column": "amount", "value_set": ["a"]}, "'a' is no DECIMAL"),
         ("expect_column_values_to_be_in_set", {"column": "shop", "value_set": [1]}, "1 is no STRING"),
         ("expect_column_values_to_match_regex", {"column": "amount", "regex": "1"}, "only of STRING"),
