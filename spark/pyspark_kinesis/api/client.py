@@ -278,7 +278,7 @@ class KinesisClient:
                 return answer
             data = answer.data
         except urllib3.exceptions.LocationValueError as error:
-            raise EndpointError(f"endpointUrl {self._url} is no URL: {error}") from error
+            raise EndpointError(f"endpointUrl {self._url} is not a URL: {error}") from error
         except urllib3.exceptions.HTTPError as error:
             raise TransientError(str(error)) from error
         tally.bytes += len(data)
