@@ -9,7 +9,8 @@ import typer
 from tidemark.core.errors import JobError, TidemarkError
 from tidemark.core.settings import get_settings
 from tidemark.definition.window import parse_duration
-from tidemark.lake.maintenance.compaction import MIN_SMALL_FILES, compact
+from tidemark.lake.maintenance import MIN_SMALL_FILES
+from tidemark.lake.maintenance.compaction import compact
 from tidemark.lake.maintenance.vacuum import check_retention, vacuum
 from tidemark.pipelines import get_pipeline
 from tidemark_spark.driver.job import PipelineOption, result, run_job, show

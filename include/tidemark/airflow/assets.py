@@ -3,6 +3,8 @@
 Read in Airflow's asset graph they are the architecture: the stream to bronze, to silver, to the batch tables, and to
 the speed tables; both layers to what is served. An event carries what the tables' own logs say, and the figures of the
 run that made it.
+
+What reads tables is imported by the tasks that do: a parse of a DAG file needs none of it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +16,6 @@ from airflow.sdk import Asset, task
 from tidemark.core.settings import Settings, get_settings
 from tidemark.definition import Pipeline
 from tidemark.lake.tables import tables_of
-from tidemark.monitoring.asset_facts import batch_facts, serving_facts, table_metadata
 from tidemark.pipelines import get_pipeline
 
 
@@ -51,6 +52,8 @@ def emit_asset_events(
     context: Any, outlets: Iterable[Any], pipeline: str, settings: Settings, figures: Mapping[str, Any]
 ) -> None:
     """Tell of the tables that a job has written by their assets: their facts, and the job's figures."""
+    from tidemark.monitoring.asset_facts import table_metadata
+
     tables = {table.name: table for table in tables_of(get_pipeline(pipeline), settings)}
     for asset in outlets:
         if isinstance(asset, Asset):
@@ -65,6 +68,8 @@ def tell_batch(pipeline: Pipeline) -> Any:
     @task(task_id="batch_tables", inlets=[table_asset(pipeline, "silver")], outlets=batch_assets(pipeline))
     def tell(ti: Any = None, outlet_events: Any = None) -> dict[str, Any]:
         """Check the coverage of the batch tables, and send their events."""
+        from tidemark.monitoring.asset_facts import batch_facts
+
         done = ti.xcom_pull(task_ids="reprocess")
         start, end = date.fromisoformat(done["from"]), date.fromisoformat(done["to"])
         found = batch_facts(get_pipeline(name), get_settings(), start, end, done["covered_segment"])
@@ -82,6 +87,8 @@ def tell_serving(pipeline: Pipeline) -> Any:
     @task(task_id="serving_views", inlets=layers, outlets=serving_assets(pipeline))
     def tell(ti: Any = None, outlet_events: Any = None) -> dict[str, Any]:
         """Send the events of the serving views."""
+        from tidemark.monitoring.asset_facts import serving_facts
+
         done = ti.xcom_pull(task_ids="reprocess")
         found = serving_facts(get_pipeline(name), get_settings())
         for asset in serving_assets(get_pipeline(name)):

@@ -5,7 +5,7 @@ from typing import Any
 from airflow.sdk import Param
 
 from tidemark.airflow.steps.ranges import MAX_DAYS
-from tidemark.lake.maintenance.compaction import MIN_SMALL_FILES
+from tidemark.lake.maintenance import MIN_SMALL_FILES
 
 MAX_SHARDS = 1_000
 """Shards that a form takes: a slip of the pen is billed by the hour."""

@@ -1,4 +1,7 @@
-"""What comes before Spark: the range of a run is settled, estimated and, where it is long, approved."""
+"""What comes before Spark: the range of a run is settled, estimated and, where it is long, approved.
+
+What reads tables is imported by the tasks that do: a parse of a DAG file needs none of it.
+"""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +16,6 @@ from tidemark.core.errors import BusyError, TidemarkError
 from tidemark.core.locks import refuse_claimed
 from tidemark.core.settings import Settings, get_settings
 from tidemark.definition import Pipeline
-from tidemark.monitoring.estimate import expected_seconds, refuse_before_history, slice_of, timed
 from tidemark.pipelines import get_pipeline
 
 WAIT_SECONDS = 20
@@ -32,6 +34,8 @@ def settled(
     Raises:
         AirflowFailException: it makes no sense; the message says why.
     """
+    from tidemark.monitoring.estimate import refuse_before_history
+
     try:
         first, last = plan_range(given.get("from"), given.get("to"), start, end, datetime.now(UTC).date())
         if given.get("from"):
@@ -73,6 +77,8 @@ def plan_reprocess(pipeline: Pipeline, measured: Asset) -> Any:
         inlet_events: Any = None,
     ) -> PokeReturnValue:
         """Check the form, wait for a free range, and estimate the run."""
+        from tidemark.monitoring.estimate import expected_seconds, slice_of, timed
+
         definition, settings, given = get_pipeline(name), get_settings(), params or {}
         planned = settled(definition, settings, given, data_interval_start, data_interval_end)
         start, end = (datetime.fromisoformat(planned[key]).date() for key in ("from", "to"))

@@ -12,13 +12,13 @@ from airflow.listeners import hookimpl
 
 from tidemark.airflow.ui.components import is_service
 
+_STEPS = ("forms", "landings", "planning", "provisioning", "streams", "tasks")
 MODULES = (
-    "alerts",
-    "assets",
-    "operators.spark",
-    *(f"steps.{name}" for name in ("forms", "landings", "planning", "provisioning", "streams", "tasks")),
+    *(f"tidemark.airflow.{name}" for name in ("alerts", "assets", "operators.spark")),
+    *(f"tidemark.airflow.steps.{name}" for name in _STEPS),
+    *(f"tidemark.monitoring.{name}" for name in ("asset_facts", "estimate", "health")),
 )
-"""Modules of ``tidemark.airflow`` that DAG files import. No definition is among them: those may change at any time."""
+"""Modules that DAG files import, and those that their tasks do. No definition is among them: it may change at any time."""
 
 
 @hookimpl
@@ -28,4 +28,4 @@ def on_starting(component: Any) -> None:
         return
     with contextlib.suppress(Exception):
         for name in MODULES:
-            importlib.import_module(f"tidemark.airflow.{name}")
+            importlib.import_module(name)

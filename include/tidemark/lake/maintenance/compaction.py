@@ -17,12 +17,11 @@ from tidemark.core.settings import Settings
 from tidemark.definition import Pipeline
 from tidemark.lake.commits import retry_conflicts, set_transactions
 from tidemark.lake.log import ended_segment
+from tidemark.lake.maintenance import MIN_SMALL_FILES
 from tidemark.lake.snapshots import active_files, is_dated, open_table, position
 from tidemark.lake.tables import Table, tables_of
 from tidemark.lake.transaction_ids import REFINE_APP, clustered_app
 
-MIN_SMALL_FILES = 8
-"""Small files that a table must be rid of for a rewrite to pay."""
 _MIB = 2**20
 _SMALL = 0.75
 """A file is small below this share of the size that is aimed at."""

@@ -36,6 +36,8 @@ class PatientHttp:
         try:
             return self._connections.send(method, url, body=body, headers=headers)
         except urllib3.exceptions.LocationValueError as error:
-            raise OptionError(f"the ledger's address {url} is not a URL ({error}): correct ledgerEndpointUrl") from error
+            raise OptionError(
+                f"the ledger's address {url} is not a URL ({error}): correct ledgerEndpointUrl"
+            ) from error
         except urllib3.exceptions.HTTPError as error:
             raise TransientError(str(error)) from error
