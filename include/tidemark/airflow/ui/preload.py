@@ -18,7 +18,7 @@ MODULES = (
     *(f"tidemark.airflow.steps.{name}" for name in _STEPS),
     *(f"tidemark.monitoring.{name}" for name in ("asset_facts", "estimate", "health")),
 )
-"""Modules that DAG files import, and those that their tasks do. No definition is among them: it may change at any time."""
+"""Modules that DAG files import, and those of their tasks. No definition is among them: it may change at any time."""
 
 
 @hookimpl
