@@ -21,7 +21,7 @@ UV = str(Path(sys.executable).with_name("uv"))
 _EARLY = f"""#!{{python}}
 import runpy
 
-runpy.run_path({str(PROJECT / "spark" / "tidemark_spark" / "early_worker.py")!r}, run_name="__main__")
+runpy.run_path({str(PROJECT / "spark" / "tidemark_spark" / "driver" / "early_worker.py")!r}, run_name="__main__")
 """
 
 

@@ -97,7 +97,7 @@ class Planner:
         self._last_read: dict[str, int] = {}
         self._progress = Progress(options.fan_out)
         self.fan_out = FanOut(client, ledger, options) if options.fan_out else None
-        # As of when each position is complete (epoch seconds; see aging.py), and when that was last kept.
+        # As of when each position is complete (epoch seconds; see retention.py), and when that was last kept.
         self._as_of: dict[str, float] = {}
         self._kept_at = client.now()
         self._aging = Aging(client, options)

@@ -1,4 +1,4 @@
-"""What the stream readers of all Spark versions share: glue over planner.py (the driver) and reading.py (the tasks)."""
+"""What the stream readers of all Spark versions share: glue over planner.py (the driver) and task.py (the tasks)."""
 
 import atexit
 import logging
