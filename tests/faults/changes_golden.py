@@ -1,6 +1,6 @@
 """What the tables must hold after any sequence of records, definitions and reprocesses: a model in plain Python.
 
-It follows the promises that the documentation makes (docs/operations.md, "Change a definition"): the stream judges what
+It follows the promises that the documentation makes (docs/operations/definitions.md): the stream judges what
 comes by the definition in force and keeps the first copy of a key; a reprocess of dates puts the first copies under the
 definition in force in the place of what these dates held; other dates stay as they were judged. It shares no code with
 the product, and reads records by other parsers (``changes_parser``).
