@@ -19,6 +19,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from waits import until
 
 from kinesis_emulator import running_emulator
 
@@ -37,13 +38,6 @@ def _client(endpoint: str) -> Any:
         aws_secret_access_key="test",
         config=Config(retries={"total_max_attempts": 1}),
     )
-
-
-def _until(condition: Any, what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come within {seconds} s"
-        time.sleep(0.05)
 
 
 @contextmanager
@@ -76,7 +70,7 @@ def _kinesis_local(folder: Path) -> Iterator[str]:
         return True
 
     try:
-        _until(answers, "kinesis-local's first answer")
+        until(answers, "kinesis-local's first answer")
         yield endpoint
     finally:
         process.kill()
@@ -102,7 +96,7 @@ def _settled(kinesis: Any, name: str) -> None:
         summary = kinesis.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]
         return bool(summary["StreamStatus"] == "ACTIVE")
 
-    _until(active, f"stream {name}")
+    until(active, f"stream {name}")
 
 
 @pytest.fixture
@@ -156,7 +150,7 @@ def test_iterators_at_and_after_a_sequence_number_and_at_the_latest(kinesis: Any
 def test_an_iterator_at_a_records_arrival_begins_with_it(kinesis: Any, stream: str) -> None:
     _put(kinesis, stream, b"1")
     first = _read(kinesis, stream)["Records"][0]["ApproximateArrivalTimestamp"].timestamp()
-    _until(lambda: time.time() > first + 0.001, "another millisecond than that of the first arrival")
+    until(lambda: time.time() > first + 0.001, "another millisecond than that of the first arrival")
     _put(kinesis, stream, b"2")
     arrival = _read(kinesis, stream)["Records"][1]["ApproximateArrivalTimestamp"]
     assert _data(_read(kinesis, stream, kind="AT_TIMESTAMP", Timestamp=arrival.timestamp())) == [b"2"]

@@ -2,7 +2,6 @@
 
 import base64
 import random
-import time
 import uuid
 from collections import Counter
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 from pyspark.sql.pandas.types import to_arrow_schema
+from waits import until
 
 from pyspark_kinesis.api.client import KinesisClient
 from pyspark_kinesis.offsets.admission import Limits
@@ -149,10 +149,15 @@ def restarted(query: Engine, **changed: object) -> Engine:
 
 
 def drain(engine: Engine, stream: Stream) -> None:
-    deadline = time.monotonic() + 20
-    while sum(map(len, engine.sink.values())) < len(stream.put_so_far):
-        engine.trigger("none")
-        assert time.monotonic() < deadline, "records are missing"
+    def came() -> int:
+        return sum(map(len, engine.sink.values()))
+
+    def is_drained() -> bool:
+        if came() < len(stream.put_so_far):
+            engine.trigger("none")
+        return came() >= len(stream.put_so_far)
+
+    until(is_drained, "all records come", moves=came)
 
 
 def assert_each_once_in_order(engine: Engine, stream: Stream) -> None:

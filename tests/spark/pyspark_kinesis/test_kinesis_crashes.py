@@ -1,7 +1,6 @@
 """kill -9 of driver, JVM and Python workers at each seam; then a restart from what is on disk."""
 
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from batch_files import batches_of, rows_of, write_once
 from killing import kill_at_seams
 from kinesis_streams import Stream
 from pyspark.sql import SparkSession
+from waits import until
 
 # The source's model test, without Spark, dies at all seams; here are those where real processes make a difference.
 SEAMS = ("after-ledger", "before-commit", "after-commit")
@@ -54,10 +54,8 @@ def test_a_query_killed_at_a_seam_resumes_exactly(
     writer = writer.option("checkpointLocation", str(folder / seam / "checkpoint")).trigger(availableNow=True)
     query = writer.start()
     assert query.awaitTermination(60)
-    deadline = time.monotonic() + 30
-    while seam == PUSHED and consumers_of(stream):  # the query that was killed registered it; this one cleans up
-        assert time.monotonic() < deadline, "the consumer stays"
-        time.sleep(0.05)
+    # The query that was killed registered it; this one cleans up.
+    until(lambda: seam != PUSHED or not consumers_of(stream), "the consumer goes")
     rows = [row for batch in batches_of(out) for row in batch]
     assert Counter(value.encode() for _, _, value in rows) == Counter(stream.values)
     assert [int(number) for _, number, _ in rows] == sorted(int(number) for _, number, _ in rows)

@@ -1,7 +1,6 @@
 """Enhanced fan-out in Spark: the same rows exactly once, by subscriptions, and consumers that are cleaned up."""
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from urllib.request import urlopen
 import pytest
 from kinesis_streams import Stream
 from pyspark.errors import PySparkException
+from waits import until
 
 MakeReading = Callable[..., Any]
 
@@ -25,13 +25,6 @@ def consumers_of(stream: Stream) -> list[str]:
 
 def calls(stream: Stream, operation: str) -> int:
     return int(json.loads(urlopen(f"{stream.url}/_control/stats").read())["calls"].get(operation, 0))
-
-
-def wait_until(reached: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not reached():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def put_one_by_one(stream: Stream, sink: Any, query: Any, number: int) -> None:
@@ -62,7 +55,7 @@ def test_what_arrives_is_pushed_and_the_consumer_goes_with_the_query(
     assert sum(shard["subscribeToShardCalls"] for shard in shards) >= 2
     assert sum(shard["events"] for shard in shards) >= 10
     query.stop()
-    wait_until(lambda: not consumers_of(stream), "the consumer stays")
+    until(lambda: not consumers_of(stream), "the consumer goes")
 
 
 def test_shards_that_split_and_merge_while_it_runs_and_restarts_are_read_once(
@@ -99,7 +92,7 @@ def test_available_now_reads_by_subscriptions_within_its_limits(stream: Any, rea
         stream.put(60)
     assert max(map(len, sink.batches.values())) <= 70
     assert calls(stream, "SubscribeToShard") > before
-    wait_until(lambda: not consumers_of(stream), "the consumer stays")
+    until(lambda: not consumers_of(stream), "the consumer goes")
 
 
 @pytest.mark.parametrize("by", ["consumerName", "consumerARN"])
@@ -116,7 +109,7 @@ def test_a_consumer_that_was_there_before_is_used_and_stays(
     other = reading(consumerName="ours")
     other.folder = other.folder / "other"
     assert other.start(type(sink)(), availableNow=True).awaitTermination(60)
-    wait_until(lambda: consumers_of(stream) == ["theirs"], "not only theirs is left")
+    until(lambda: consumers_of(stream) == ["theirs"], "only theirs is left")
 
 
 def test_each_of_several_streams_has_its_consumer(
@@ -131,7 +124,7 @@ def test_each_of_several_streams_has_its_consumer(
         sink.wait_for(2 * count, query)
     assert consumers_of(stream) == consumers_of(other) == ["both"]
     query.stop()
-    wait_until(lambda: not consumers_of(stream) and not consumers_of(other), "consumers stay")
+    until(lambda: not consumers_of(stream) and not consumers_of(other), "the consumers go")
 
 
 def test_a_consumer_that_a_killed_query_left_is_used_again_and_cleaned_up(
@@ -148,7 +141,7 @@ def test_a_consumer_that_a_killed_query_left_is_used_again_and_cleaned_up(
     sink.wait_for(5, query)
     assert calls(stream, "RegisterStreamConsumer") == before
     query.stop()
-    wait_until(lambda: not consumers_of(stream), "the consumer stays")
+    until(lambda: not consumers_of(stream), "the consumer goes")
 
 
 def test_a_consumer_that_is_not_there_ends_the_query_with_the_remedy(

@@ -14,6 +14,7 @@ import pytest
 from kinesis_streams import Stream
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
+from waits import until
 
 MakeReading = Callable[..., Any]
 
@@ -76,9 +77,7 @@ def test_two_evaluations_of_a_batch_agree_while_records_arrive(stream: Any, read
 
     stream.put(20)
     query = reading().start(twice)
-    deadline = time.monotonic() + 60
-    while len(counts) < 3 and time.monotonic() < deadline and query.isActive:
-        query.awaitTermination(0.05)
+    until(lambda: len(counts) >= 3 or not query.isActive, "three batches are counted", moves=lambda: len(counts))
     query.stop()
     assert len(counts) >= 3
     assert all(first == second for first, second in counts)
@@ -251,12 +250,12 @@ def test_several_streams_are_read_by_one_query_that_says_how_each_shard_stands(
 
     keys = {f"{stream.name}/shardId-000000000000", f"{stream.name}/shardId-000000000001"}
     mine = f"{other.name}/shardId-000000000000"
-    deadline = time.monotonic() + 30
-    # What a batch cost is known once the next one is planned.
-    while set(reported()) != {*keys, mine} or "records" not in reported()[mine]:
-        assert time.monotonic() < deadline, reported()
-        stream.put(1)
-        time.sleep(0.2)
+
+    def is_complete() -> bool:
+        stream.put(1)  # what a batch cost is known once the next one is planned
+        return set(reported()) == {*keys, mine} and "records" in reported()[mine]
+
+    until(is_complete, "each shard is reported", moves=reported)
     shard = reported()[mine]
     assert (shard["millisBehindLatest"], shard["records"], shard["throttles"], shard["recordsBehind"]) == (0, 7, 0, 0)
     assert shard["getRecordsCalls"] >= 1

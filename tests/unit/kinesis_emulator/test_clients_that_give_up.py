@@ -1,7 +1,7 @@
 """A client that has gone: what it read ends, what it wrote is done whole, alike over both versions of HTTP."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import http_calls
@@ -10,9 +10,9 @@ import orjson
 import pytest
 from emulator_calls import FIRST, client_of, control, encoded, put_all
 from h2.connection import H2Connection
+from waits import until
 
 from kinesis_emulator import running_emulator
-from tidemark.core.waiting import wait_for
 
 ARN = "arn:aws:kinesis:us-east-1:000000000000:stream/s"
 
@@ -28,10 +28,6 @@ def endpoint() -> Iterator[str]:
 def stats(endpoint: str) -> dict[str, Any]:
     told: dict[str, Any] = http_calls.get(f"{endpoint}/_control/stats").json()
     return told
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    wait_for(condition, what, depends_on=[], quiet_seconds=30, every_seconds=0.01)
 
 
 def request(operation: str, **body: Any) -> dict[str, Any]:
@@ -59,7 +55,7 @@ def test_a_call_that_hangs_is_done_whole_if_it_writes_and_ends_if_it_reads(endpo
             pytest.raises(httpx.ReadTimeout),
         ):
             client.request(url=f"{endpoint}/", **call)
-    wait_until(lambda: stats(endpoint)["records_in"] == 2, "both records are stored")
+    until(lambda: stats(endpoint)["records_in"] == 2, "both records are stored")
     # It hung for as long, and before.
     assert stats(endpoint)["records_out"] == 0
 
@@ -74,7 +70,7 @@ def test_what_was_put_whole_is_stored_though_its_stream_is_reset_in_the_same_byt
     client.reset_stream(1)
     with socket.create_connection((url.host, url.port), timeout=30) as raw:
         raw.sendall(client.data_to_send())
-    wait_until(lambda: stats(endpoint)["records_in"] == 1, "the record is stored")
+    until(lambda: stats(endpoint)["records_in"] == 1, "the record is stored")
 
 
 @pytest.mark.parametrize("http2", [False, True])
@@ -88,4 +84,4 @@ def test_a_subscription_ends_with_its_reader_and_not_with_its_next_event(endpoin
         events = answer.iter_bytes()  # kept: it closes the answer when it goes
         next(events)
         assert stats(endpoint)["subscriptions"] == 1
-    wait_until(lambda: stats(endpoint)["subscriptions"] == 0, "the subscription ends")
+    until(lambda: stats(endpoint)["subscriptions"] == 0, "the subscription ends")

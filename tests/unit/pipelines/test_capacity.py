@@ -1,6 +1,5 @@
 """A stream's capacity: the steps from what it has to what is wanted, each taken once Kinesis is ready for it."""
 
-import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from waits import until
 
 from kinesis_emulator import running_emulator
 from tidemark.core.errors import PreconditionError
@@ -28,12 +28,15 @@ def kinesis() -> Iterator[Any]:
 
 def settle(kinesis: Any, stream: KinesisStream, wanted: Wanted) -> tuple[Capacity, list[Capacity]]:
     """Where it ends, and what the stream had at each look on the way."""
-    deadline, seen = time.monotonic() + 20, []
-    while (after := advance(kinesis, stream, wanted)) is None:
-        assert time.monotonic() < deadline
-        if (found := capacity(kinesis, stream.name)) not in seen:
+    seen: list[Any] = []
+
+    def look() -> Capacity | None:
+        after = advance(kinesis, stream, wanted)
+        if after is None and (found := capacity(kinesis, stream.name)) not in seen:
             seen.append(found)
-    return after, seen
+        return after
+
+    return until(look, "the stream has the capacity", moves=lambda: len(seen)), seen
 
 
 def test_a_stream_that_is_missing_is_created_as_its_definition_says_and_waited_for(kinesis: Any) -> None:

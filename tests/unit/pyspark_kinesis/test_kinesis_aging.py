@@ -1,12 +1,12 @@
 """What Kinesis forgot before it was read is data loss, told with its place and the remedy; nothing else is."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 import pytest
 from kinesis_engine import DiedError, Engine, Stream, assert_each_once_in_order, drain, engine
+from waits import until
 
 from kinesis_emulator import running_emulator
 from pyspark_kinesis.api.client import KinesisClient
@@ -34,11 +34,12 @@ def forgetful() -> Iterator[KinesisClient]:
 
 
 def wait_until_aged_out(stream: Stream, number: str) -> None:
-    deadline = time.monotonic() + 20
     arguments, shard = {"StreamName": stream.name}, "shardId-000000000000"
-    while stream.client.records(stream.client.iterator(arguments, shard, "TRIM_HORIZON"), 1).records.last == number:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+
+    def aged_out() -> bool:
+        return stream.client.records(stream.client.iterator(arguments, shard, "TRIM_HORIZON"), 1).records.last != number
+
+    until(aged_out, "the oldest record ages out")
 
 
 def read_and_age_out(client: KinesisClient, folder: Path, **options: object) -> tuple[Engine, Stream]:

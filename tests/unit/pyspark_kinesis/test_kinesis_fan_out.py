@@ -1,8 +1,7 @@
 """Subscriptions without Spark: what they push is exact, none is waited for, and consumers are cleaned up."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pytest
 from kinesis_streams import Stream
 from scripted_http import scripted_server
+from waits import until
 
 from kinesis_emulator import running_emulator
 from pyspark_kinesis.api.client import KinesisClient
@@ -83,13 +83,6 @@ def read_to_the_tip(cursor: SubscribedCursor, limit: int = 10_000) -> list[bytes
         found += page.records.data.to_pylist()
         if page.closed or not page.behind_ms:
             return found
-
-
-def wait_until(reached: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not reached():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 def test_a_subscription_gives_what_get_records_gives(stream: Stream) -> None:
@@ -167,7 +160,7 @@ def pushed_values(watch: Watch, limit: int | None = None) -> list[bytes]:
 def test_a_watch_holds_what_follows_a_position_until_it_moves_on(stream: Stream) -> None:
     stream.put(30)
     watch = watching(stream, consumer_of(stream))
-    wait_until(lambda: len(pushed_values(watch)) == 30, "not all was pushed")
+    until(lambda: len(pushed_values(watch)) == 30, "all is pushed")
     first = watch.pushed(10)
     assert first is not None
     assert (first.page.records.data.to_pylist(), first.page.behind_ms > 0) == (stream.values[:10], True)
@@ -176,11 +169,11 @@ def test_a_watch_holds_what_follows_a_position_until_it_moves_on(stream: Stream)
     # A task read further than what had come by then.
     stream.put(5)
     assert watch.come_to(stream.records()[32]["SequenceNumber"])
-    wait_until(lambda: pushed_values(watch) == stream.values[33:], "what was read is not forgotten")
+    until(lambda: pushed_values(watch) == stream.values[33:], "what was read is forgotten")
     assert not watch.come_to(stream.records()[3]["SequenceNumber"]), "it cannot go back"
     assert watch.come_to(stream.records()[-1]["SequenceNumber"])
     stream.resize(2)
-    wait_until(lambda: bool((seen := watch.sight()) and seen.ended and not seen.has_data), "the end is not seen")
+    until(lambda: bool((seen := watch.sight()) and seen.ended and not seen.has_data), "the end is seen")
     watch.stop()
 
 
@@ -189,9 +182,9 @@ def test_a_watch_whose_room_is_full_waits_and_loses_nothing(stream: Stream) -> N
     watch.room_bytes = 1
     stream.put_large(6, 700_000)
     found: list[bytes] = []
-    wait_until(lambda: bool((seen := watch.sight()) and seen.behind_ms > 1000), "it does not say that it falls behind")
+    until(lambda: bool((seen := watch.sight()) and seen.behind_ms > 1000), "it says that it falls behind")
     while len(found) < 6:
-        wait_until(lambda: bool(pushed_values(watch)), "nothing comes any more")
+        until(lambda: bool(pushed_values(watch)), "more comes")
         pushed = watch.pushed(None)
         assert pushed is not None
         assert len(pushed.page.records) == 1
@@ -207,7 +200,7 @@ def test_a_watch_that_another_takes_over_knows_nothing_until_it_subscribes_again
         stream.client.create_stream(StreamName=stream.name, ShardCount=1)
         consumer = consumer_of(stream)
         watch = watching(stream, consumer)
-        wait_until(lambda: watch.sight() is not None, "it does not subscribe")
+        until(lambda: watch.sight() is not None, "it subscribes")
         other: list[Subscription] = []
 
         def taken_over() -> bool:
@@ -217,10 +210,10 @@ def test_a_watch_that_another_takes_over_knows_nothing_until_it_subscribes_again
                 return False
             return True
 
-        wait_until(taken_over, "it is not to be had")
-        wait_until(lambda: watch.sight() is None, "it does not notice")
+        until(taken_over, "it is taken over")
+        until(lambda: watch.sight() is None, "it does not notice")
         stream.put(5)
-        wait_until(lambda: pushed_values(watch) == stream.values, "it does not subscribe again")
+        until(lambda: pushed_values(watch) == stream.values, "it does not subscribe again")
         watch.stop()
         other[0].close()
 
@@ -243,7 +236,7 @@ def test_attempts_give_the_same_rows_by_whatever_way_each_reads(
     consumer, other = consumer_of(stream), consumer_of(stream, "other")
     stream.put(20)
     watch = watching(stream, other)
-    wait_until(lambda: len(pushed_values(watch)) == 20, "not all was pushed")
+    until(lambda: len(pushed_values(watch)) == 20, "all is pushed")
 
     def part(way: str) -> KinesisPartition:
         pushed = watch.pushed(None) if way == "pushed" else None
@@ -253,7 +246,7 @@ def test_attempts_give_the_same_rows_by_whatever_way_each_reads(
     before = rows(stream, ledger, part(first))
     assert before == stream.values[:15]
     stream.put(10)
-    wait_until(lambda: len(pushed_values(watch)) == 30, "not all was pushed")
+    until(lambda: len(pushed_values(watch)) == 30, "all is pushed")
     assert rows(stream, ledger, part(second)) == before
     watch.stop()
 

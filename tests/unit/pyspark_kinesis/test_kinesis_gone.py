@@ -8,6 +8,7 @@ from pathlib import Path
 import http_calls
 import pytest
 from kinesis_engine import DiedError, Engine, Stream, assert_each_once_in_order, drain, engine, restarted
+from waits import until
 
 from kinesis_emulator import running_emulator
 from pyspark_kinesis.api.client import KinesisClient
@@ -133,9 +134,11 @@ def test_what_aged_out_while_the_query_was_down_is_data_loss_or_a_warning(
 
 def delete(kinesis: KinesisClient, stream: Stream) -> None:
     kinesis.call("DeleteStream", {"StreamName": stream.name})
-    deadline = time.monotonic() + 20
-    while stream.name in kinesis.call("ListStreams", {"Limit": 1000})["StreamNames"]:
-        assert time.monotonic() < deadline
+
+    def is_gone() -> bool:
+        return stream.name not in kinesis.call("ListStreams", {"Limit": 1000})["StreamNames"]
+
+    until(is_gone, "the stream is deleted")
 
 
 def make_again(kinesis: KinesisClient, stream: Stream, shards: int = 1) -> None:
@@ -183,10 +186,15 @@ def test_a_stream_that_is_gone_is_told_from_one_that_never_was(kinesis: KinesisC
         engine(kinesis, stream, tmp_path / "other").trigger("none")
     before = len(lenient.sink)
     make_again(kinesis, stream)
-    deadline = time.monotonic() + 60
-    while sum(len(rows) for batch, rows in lenient.sink.items() if batch >= before) < 15:
+
+    def came() -> int:
+        return sum(len(rows) for batch, rows in lenient.sink.items() if batch >= before)
+
+    def has_come() -> bool:
         lenient.trigger("none")
-        assert time.monotonic() < deadline
+        return came() >= 15
+
+    until(has_come, "the new stream is read", moves=came)
     rows = [data for batch in sorted(lenient.sink)[before:] for _, _, data in lenient.sink[batch]]
     assert sorted(rows) == sorted(stream.put_so_far)
 
