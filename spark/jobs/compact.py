@@ -21,10 +21,10 @@ from tidemark_spark.speed.fold import fold
 def main(
     pipeline: PipelineOption,
     min_files: Annotated[
-        int, typer.Option(help="Leave tables alone that a rewrite rids of fewer files.", min=1)
+        int, typer.Option(help="Rewrite a table only if that removes this many files.", min=1)
     ] = MIN_SMALL_FILES,
     grace: Annotated[str, typer.Option(help="Speed rows younger than this are not folded.")] = "1 hour",
-    retention: Annotated[str, typer.Option(help="VACUUM keeps what versions of this time hold.")] = "7 days",
+    retention: Annotated[str, typer.Option(help="VACUUM keeps the files of versions younger than this.")] = "7 days",
 ) -> None:
     """Fold the speed tables, OPTIMIZE where the streams no longer write, and VACUUM what nobody reads any more."""
     spark, settings, definition = session(f"{pipeline}.compact"), get_settings(), get_pipeline(pipeline)

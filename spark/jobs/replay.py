@@ -14,8 +14,8 @@ from tidemark_spark.driver.session import session
 
 def main(
     pipeline: PipelineOption,
-    wait_seconds: Annotated[float, typer.Option(help="How long to wait for refine to pass the sealed segment.")] = 300,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be moved.")] = False,
+    wait_seconds: Annotated[float, typer.Option(help="Seconds to wait for refine to pass the sealed segment.")] = 300,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be moved.")] = False,
 ) -> None:
     """Replay the quarantine of a pipeline."""
     settings, definition = get_settings(), get_pipeline(pipeline)

@@ -17,10 +17,10 @@ from tidemark_spark.driver.session import session
 def main(
     pipeline: PipelineOption,
     from_: Annotated[str | None, typer.Option("--from", help="First event date.")] = None,
-    to: Annotated[str | None, typer.Option("--to", help="Event date after the last.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="The event date after the last one (exclusive).")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All event dates, after a changed definition.")] = False,
     wait_seconds: Annotated[
-        float, typer.Option(help="How long refine may stand still before it has passed the sealed segment.")
+        float, typer.Option(help="Seconds without progress after which waiting for refine ends.")
     ] = 300,
 ) -> None:
     """Reprocess the event dates [from, to) of a pipeline, or all of them."""

@@ -32,7 +32,7 @@ def main(
     pipeline: PipelineOption,
     ingest: Annotated[bool, typer.Option(help="Run the ingest stream.")] = True,
     refine: Annotated[bool, typer.Option(help="Run the refine stream.")] = True,
-    available_now: Annotated[bool, typer.Option(help="Stop once everything there is has been read.")] = False,
+    available_now: Annotated[bool, typer.Option(help="Stop after reading everything that is available.")] = False,
 ) -> None:
     """Run the ingest and the refine stream of a pipeline in one driver."""
     settings, definition = get_settings(), get_pipeline(pipeline)

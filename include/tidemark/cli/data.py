@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _TELL_SECONDS = 10.0
 """Between two lines of progress where no terminal shows a bar."""
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a program to read.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -56,8 +56,8 @@ def pipelines(json: JsonOption = False) -> None:
 
 
 def init(
-    pipeline: Annotated[str | None, typer.Argument(help="Name of a pipeline; all without it.")] = None,
-    streams: Annotated[bool, typer.Option("--streams", help="Its Kinesis stream, too.")] = False,
+    pipeline: Annotated[str | None, typer.Argument(help="Name of a pipeline (default: all).")] = None,
+    streams: Annotated[bool, typer.Option("--streams", help="Also create its Kinesis stream.")] = False,
 ) -> None:
     """Create the tables of a pipeline where they do not exist, and add the columns that its definition has gained."""
     from tidemark.lake.evolution import create_tables
@@ -79,7 +79,7 @@ def init(
 
 
 def status(
-    pipeline: Annotated[str | None, typer.Argument(help="Name of a pipeline; all without it.")] = None,
+    pipeline: Annotated[str | None, typer.Argument(help="Name of a pipeline (default: all).")] = None,
     json: JsonOption = False,
 ) -> None:
     """Show the parts of the platform, if it runs here, and each table's position in the log, lag, rows, files, size."""
@@ -116,7 +116,7 @@ def _print_status(rows: list[dict[str, Any]]) -> None:
         print_table(columns, shown, f"{name}: {sealing}", lines=False)
 
 
-def sql(query: Annotated[str, typer.Argument(help="A SELECT of DuckDB's dialect.")], json: JsonOption = False) -> None:
+def sql(query: Annotated[str, typer.Argument(help="A SELECT in DuckDB's dialect.")], json: JsonOption = False) -> None:
     """Query tables (flights.silver) and serving views (flights.departures_daily) in pinned snapshots."""
     import duckdb
 
@@ -144,9 +144,9 @@ def seal(pipeline: PipelineArgument) -> None:
 def produce(
     pipeline: PipelineArgument,
     rate: Annotated[
-        float | None, typer.Option(help="Records a second; without it, as fast as they go.", min=0.1)
+        float | None, typer.Option(help="Records per second (default: as fast as possible).", min=0.1)
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="How many records; without it, all there are.", min=1)] = None,
+    limit: Annotated[int | None, typer.Option(help="Number of records (default: all).", min=1)] = None,
     file: Annotated[Path | None, typer.Option(help="A file of JSON lines instead of the sample.", exists=True)] = None,
 ) -> None:
     """Put events into the pipeline's stream, which is created if it does not exist."""

@@ -19,13 +19,13 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    records: Annotated[int | None, typer.Option(help="How many flights; all 336,776 without it.", min=1)] = None,
-    rate: Annotated[float, typer.Option(help="Flights put a second.", min=1)] = 2500,
+    records: Annotated[int | None, typer.Option(help="Number of flights (default: all 336,776).", min=1)] = None,
+    rate: Annotated[float, typer.Option(help="Flights put per second.", min=1)] = 2500,
     kinesis_port: Annotated[int, typer.Option(help="Port of the Kinesis emulator.")] = 4567,
     airflow_port: Annotated[int, typer.Option(help="Port of Airflow.")] = 8080,
     picture: Annotated[Path | None, typer.Option(help="Save what was shown as an SVG file.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end, until ^C.")] = False,
-    stack: Annotated[bool, typer.Option("--stack", help="On the stack of docker compose, which runs already.")] = False,
+    stack: Annotated[bool, typer.Option("--stack", help="Use the running docker compose stack.")] = False,
 ) -> None:
     """Run the whole platform on this machine: real flights from Kinesis to the analyst, and a proof of the answer.
 

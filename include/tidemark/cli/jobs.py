@@ -15,7 +15,7 @@ from tidemark.pipelines import get_pipeline
 
 PipelineArgument = Annotated[str, typer.Argument(help="Name of the pipeline.")]
 FromOption = Annotated[str, typer.Option("--from", help="First event date, such as 2013-01-01.")]
-ToOption = Annotated[str, typer.Option("--to", help="Event date after the last.")]
+ToOption = Annotated[str, typer.Option("--to", help="The event date after the last one (exclusive).")]
 
 _KILLED = (128 + signal.SIGKILL, 128 + signal.SIGTERM)
 """Exit codes of spark-submit whose Python driver was killed."""
@@ -54,7 +54,7 @@ def _given(option: str, value: str | None) -> list[str]:
 
 
 def jars(
-    archive: Annotated[bool, typer.Option(help="Archive the classes, for faster starts: 200 MB.")] = True,
+    archive: Annotated[bool, typer.Option(help="Archive Spark's classes for faster starts (200 MB).")] = True,
 ) -> None:
     """Resolve the Delta jars into the project's own folder, and archive the classes that Spark loads (once)."""
     from tidemark.core.spark_start.cds_archive import ensure_class_archive
@@ -69,7 +69,7 @@ def jars(
 
 def stream(
     pipeline: PipelineArgument,
-    available_now: Annotated[bool, typer.Option(help="Stop once everything there is has been read.")] = False,
+    available_now: Annotated[bool, typer.Option(help="Stop after reading everything that is available.")] = False,
 ) -> None:
     """Run the ingest and the refine stream of a pipeline; a driver that ends for a temporary cause is started again."""
     arguments = ["--pipeline", pipeline, *(["--available-now"] if available_now else [])]
@@ -87,7 +87,7 @@ def stream(
 
 def stop(
     pipeline: PipelineArgument,
-    wait_seconds: Annotated[float, typer.Option(help="How long to wait until they have stopped.", min=0)] = 120,
+    wait_seconds: Annotated[float, typer.Option(help="Seconds to wait until they have stopped.", min=0)] = 120,
 ) -> None:
     """Stop the streams of a pipeline after their micro-batch; Airflow starts them again unless the DAG is paused."""
     from tenacity import RetryError, retry, retry_if_result, stop_after_delay, wait_fixed
@@ -110,10 +110,10 @@ def stop(
 def reprocess(
     pipeline: PipelineArgument,
     from_: Annotated[str | None, typer.Option("--from", help="First event date, such as 2013-01-01.")] = None,
-    to: Annotated[str | None, typer.Option("--to", help="Event date after the last.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="The event date after the last one (exclusive).")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All event dates, after a changed definition.")] = False,
     wait_seconds: Annotated[
-        float, typer.Option(help="How long the refine stream may stand still before the wait for it ends.")
+        float, typer.Option(help="Seconds without progress after which waiting for refine ends.")
     ] = 300,
 ) -> None:
     """Recompute the event dates [from, to) from bronze, check them against the suite, and publish them."""
@@ -126,9 +126,9 @@ def reprocess(
 def compact(
     pipeline: PipelineArgument,
     grace: Annotated[str, typer.Option(help="Speed rows younger than this are not folded.")] = "1 hour",
-    retention: Annotated[str, typer.Option(help="VACUUM keeps what versions of this time hold.")] = "7 days",
+    retention: Annotated[str, typer.Option(help="VACUUM keeps the files of versions younger than this.")] = "7 days",
     min_files: Annotated[
-        int | None, typer.Option(help="Leave tables alone that a rewrite rids of fewer files (default: 8).", min=1)
+        int | None, typer.Option(help="Rewrite a table only if that removes this many files (default: 8).", min=1)
     ] = None,
 ) -> None:
     """Fold the speed tables, OPTIMIZE where the streams no longer write, and VACUUM what nobody reads any more.

@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def package(
-    output: Annotated[Path | None, typer.Option(help="Folder of the bundle; .tidemark/bundle unless given.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder of the bundle (default: .tidemark/bundle).")] = None,
     spark: Annotated[str, typer.Option(help="The cluster's version of Spark: 4.2, or 4.1 on EMR Serverless.")] = "4.2",
     environment: Annotated[
         Path | None,

@@ -27,7 +27,7 @@ def plan(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Say what a changed definition does, and which dates need a reprocess.
+    """Show what a changed definition does, and which dates need a reprocess.
 
     The exit code is 1 if the streams would refuse it.
     """

@@ -44,12 +44,12 @@ def end_on_signals() -> None:
 
 def up(
     pipelines: Annotated[
-        list[str] | None, typer.Argument(help="Pipelines whose streams run; all without it.", show_default=False)
+        list[str] | None, typer.Argument(help="Pipelines whose streams run (default: all).", show_default=False)
     ] = None,
-    streams: Annotated[bool, typer.Option(help="Run streams at all.")] = True,
+    streams: Annotated[bool, typer.Option(help="Run the streams.")] = True,
     kinesis_port: Annotated[int, typer.Option(help="Port of the Kinesis emulator.")] = 4567,
     airflow_port: Annotated[int, typer.Option(help="Port of Airflow.")] = 8080,
-    paused: Annotated[bool, typer.Option(help="New DAGs wait until somebody switches them on.")] = False,
+    paused: Annotated[bool, typer.Option(help="Pause new DAGs.")] = False,
 ) -> None:
     """Run the platform on this machine, to work with: Airflow with its schedules, PostgreSQL, Kinesis, the streams.
 

@@ -16,7 +16,7 @@ from tidemark.pipelines import get_pipeline
 RESULTS = {True: "passed", False: "FAILED", None: "skipped"}
 SHOWN = ("severity", "expectation", "asks", "unexpected", "observed", "samples")
 
-commands = typer.Typer(no_args_is_help=True, help="Show what a pipeline's suite asks of its data, and what it found.")
+commands = typer.Typer(no_args_is_help=True, help="Show a pipeline's expectations, and what checking them found.")
 
 
 def register(app: typer.Typer) -> None:
@@ -77,9 +77,11 @@ def show(
 @commands.command()
 def profile(
     pipeline: PipelineArgument,
-    from_: Annotated[str | None, typer.Option("--from", help="First event date; without it, from the first.")] = None,
-    to: Annotated[str | None, typer.Option("--to", help="Event date after the last.")] = None,
-    margin: Annotated[float, typer.Option(help="Share of a range by which its limits are wider.", min=0, max=10)] = 0.1,
+    from_: Annotated[str | None, typer.Option("--from", help="First event date (default: the first one).")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="The event date after the last one (exclusive).")] = None,
+    margin: Annotated[
+        float, typer.Option(help="How much wider than what was observed the limits are, as a share.", min=0, max=10)
+    ] = 0.1,
     output: Annotated[Path | None, typer.Option(help="Write the suite to this file instead of printing it.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:

@@ -31,7 +31,7 @@ def list_(pipeline: PipelineArgument, json: JsonOption = False) -> None:
 def explain(
     pipeline: PipelineArgument,
     reason: Annotated[str | None, typer.Option(help="Only records with this reason, as `list` shows it.")] = None,
-    limit: Annotated[int, typer.Option(help="How many records, the newest first.", min=1, max=1000)] = 5,
+    limit: Annotated[int, typer.Option(help="Number of records, the newest first.", min=1, max=1000)] = 5,
     json: JsonOption = False,
 ) -> None:
     """Show quarantined records: each as it came, what it broke, and its values against what is asked of them."""
@@ -61,8 +61,8 @@ def explain(
 @commands.command()
 def replay(
     pipeline: PipelineArgument,
-    wait_seconds: Annotated[float, typer.Option(help="Limit on the wait for the refine stream.")] = 300,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be moved.")] = False,
+    wait_seconds: Annotated[float, typer.Option(help="Seconds to wait for the refine stream.")] = 300,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be moved.")] = False,
 ) -> None:
     """Move the records that pass now into silver and its rollups, by a reprocess of their event dates."""
     options = ["--wait-seconds", str(wait_seconds), *(["--dry-run"] if dry_run else [])]

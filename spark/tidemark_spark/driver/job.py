@@ -23,7 +23,7 @@ FAILED = 1
 """Exit code of a job that met an error that nobody foresaw: it may be tried again."""
 PipelineOption = Annotated[str, typer.Option("--pipeline", help="Name of the pipeline.")]
 FromOption = Annotated[str, typer.Option("--from", help="First event date.")]
-ToOption = Annotated[str, typer.Option("--to", help="Event date after the last.")]
+ToOption = Annotated[str, typer.Option("--to", help="The event date after the last one (exclusive).")]
 
 
 def run_job(main: Callable[..., None]) -> NoReturn:
