@@ -133,16 +133,6 @@ def cpu_seconds(sessions: Iterable[int], name: str | None = None) -> float:
     return total
 
 
-def stop_process(process: subprocess.Popen[str], grace_seconds: float = 10) -> None:
-    """Ask a single process to end, then make it."""
-    process.terminate()
-    try:
-        process.wait(timeout=grace_seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
 def _epitaph(log: Path) -> str:
     """What whoever killed a process wrote below its log: a last line that begins with ``error: ``."""
     with contextlib.suppress(OSError), log.open("rb") as file:

@@ -42,28 +42,6 @@ def import_ahead() -> None:
     threading.Thread(target=importlib.import_module, args=("great_expectations",), daemon=True).start()
 
 
-def run_suite(
-    rows: DataFrame,
-    suite: Suite,
-    result_format: Any,
-    parameters: Mapping[str, Any] | None = None,
-    data_docs: DataDocs | None = None,
-) -> list[Any]:
-    """Great Expectations' own results of the suite on the rows.
-
-    ``parameters`` are the values of ``{"$PARAMETER": …}`` in the suite; expectations that need others are left out.
-    ``data_docs``: the site that the results are added to, beside those of the runs that it still keeps.
-
-    Raises:
-        ExpectationError: Great Expectations cannot make an expectation of an entry. Given to a suite, it would log that
-            and leave the entry out.
-    """
-    expectations, refused = expectations_of(suite, parameters)
-    if refused:
-        raise ExpectationError(_not_evaluated(suite, refused))
-    return _run(rows, suite.name, expectations, result_format, parameters, data_docs)
-
-
 def expectations_of(suite: Suite, parameters: Mapping[str, Any] | None = None) -> tuple[list[Any], dict[str, str]]:
     """Great Expectations' objects for a suite's entries; by name, why an entry is none.
 
@@ -163,9 +141,10 @@ def validate(
 ) -> list[ExpectationResult]:
     """Run every expectation of the suite on the rows; in the suite's order.
 
-    ``key``: columns that identify a row, for the samples. ``parameters`` and ``data_docs``: see ``run_suite``. An
-    expectation that needs a parameter which has no value is told as skipped. One that could not be evaluated has
-    failed, as nobody knows whether it holds: ``observed`` says why.
+    ``key``: columns that identify a row, for the samples. ``parameters``: the values of ``{"$PARAMETER": …}`` in the
+    suite. ``data_docs``: the site that the results are added to, beside those of the runs that it still keeps. An
+    expectation that needs a parameter which has no value is reported as skipped. One that could not be evaluated has
+    failed, as nobody knows whether it holds: ``observed`` gives the reason.
 
     Raises:
         ExpectationError: such a one is critical. With Spark's ANSI mode on, a type mismatch is such a case.

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from tidemark.definition import Count, KinesisStream, Pipeline, Rollup, Window
 from tidemark.quality.rules import DERIVABLE
 from tidemark.quality.suite import parse_suite
-from tidemark_spark.batch.validate import run_suite
+from tidemark_spark.batch import validate as validation
 
 KINDS = Pipeline(
     name="kinds",
@@ -234,8 +234,10 @@ def disagreements(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory)
             "unexpected_index_column_names": ["id"],
             "return_unexpected_index_query": False,
         }
-        # A suite here has each type once.
-        theirs = {result.expectation_config.type: result for result in run_suite(frame, suite, complete)}
+        made, refused = validation.expectations_of(suite)
+        assert not refused
+        results = validation._run(frame, suite.name, made, complete, None, None)
+        theirs = {result.expectation_config.type: result for result in results}  # a suite here has each type once
         frame.unpersist()
         wrong = []
         for n, (expectation, rule) in enumerate(zip(expectations, suite.rules, strict=True)):
