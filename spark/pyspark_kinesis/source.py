@@ -22,7 +22,7 @@ except ImportError:  # Spark 4.1 and older have no admission control for Python 
 
 
 class DefaultSource(DataSource):
-    """``spark.readStream.format("kinesis")``: a Kinesis stream, each record once. Options: options.KNOWN."""
+    """``spark.readStream.format("kinesis")``: a Kinesis stream, each record once. Options: options.stream.KNOWN."""
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         where = shipped_in()

@@ -31,8 +31,10 @@ def python_environment(python: str) -> dict[str, str]:
 def _worker_python(python: str) -> str:
     """The Python that Spark starts as a worker, which connects before it imports; as Tidemark's own jobs have it."""
     early = Path(python).with_name("tidemark-spark-python")
-    if not early.exists():  # an environment that has another Spark, and no Tidemark
-        early.write_text(f"#!{python}\nfrom tidemark_spark.driver.early_worker import main\n\nmain()\n")
+    program = f"#!{python}\nfrom tidemark_spark.driver.early_worker import main\n\nmain()\n"
+    # Written in an environment that has another Spark and no Tidemark, and anew where an older checkout wrote another.
+    if not early.exists() or ("tidemark_spark.early_worker" in early.read_text()):
+        early.write_text(program)
         early.chmod(0o755)
     return str(early)
 

@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 
-from tidemark.core.settings import Settings
 from tidemark.lake.commits import retry_conflicts, set_transactions
 from tidemark.lake.snapshots import NOTHING, active_files, open_table, position
 from tidemark.lake.tables import TIMESTAMP, Tables
@@ -112,7 +111,7 @@ class Refined(NamedTuple):
     """How long the oldest record that it has not passed has been in bronze; zero if it has passed all."""
 
 
-def refined_through(bronze: DeltaTable, tables: Tables, settings: Settings, now: datetime) -> Refined:
+def refined_through(bronze: DeltaTable, tables: Tables, settings: "Settings", now: datetime) -> Refined:
     """How far the refine stream has come in a snapshot of bronze; raises TableError where there is no refined table."""
     refined = min(position(open_table(table, settings), REFINE_APP) for table in tables.refined)
     waiting = pc.min(places(bronze, beyond=refined)["ingest_time"]).as_py()

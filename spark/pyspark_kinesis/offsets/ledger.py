@@ -140,7 +140,7 @@ class Ledger:
             raise LedgerError(_newer(later[0]))
 
     def plan(self, ticket: int) -> dict[str, Any] | None:
-        """What was planned for a ticket (see stream_reader_41); None if nothing was yet."""
+        """What was planned for a ticket (see ``reading.stream_41``); None if nothing was yet."""
         try:
             content = self._store.get(_plan_path(ticket))
             return None if content is None else dict(orjson.loads(content))

@@ -57,7 +57,7 @@ class BatchOptions:
 
 
 def parse_batch(options: Mapping[str, str]) -> BatchOptions:
-    """Options of a batch read. Raises OptionError as options.parse does."""
+    """Options of a batch read. Raises OptionError as ``options.stream.parse`` does."""
     given = {name.lower(): str(value) for name, value in options.items()}
     if wrong := [name for name in _STREAMS_ONLY if name.lower() in given]:
         raise OptionError(f"{', '.join(wrong)}: for readStream, with ledgerLocation; a batch read keeps nothing")

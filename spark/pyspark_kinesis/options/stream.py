@@ -183,7 +183,7 @@ def refuse_unknown(given: Mapping[str, str], known_names: Sequence[str] = KNOWN)
 def streams_of(
     names: str | None, arns: str | None, region: str | None, profile: str | None = None
 ) -> tuple[tuple[Stream, ...], str]:
-    """The streams, and the region they share: that of the option, of the ARNs, or as identity.region_of says."""
+    """The streams, and the region they share: that of the option, of the ARNs, or what ``region_of`` finds."""
     if bool(names) == bool(arns):
         raise OptionError("set exactly one of streamName and streamARN")
     if names:

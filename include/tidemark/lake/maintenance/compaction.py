@@ -1,6 +1,6 @@
 """Compaction: OPTIMIZE of what the streams no longer write to, where the tables' own logs say that it pays.
 
-By delta-rs, so that its commits are put-if-absent wherever the others are, S3 included (ADR 10).
+By delta-rs, so that its commits are put-if-absent wherever the others are, S3 included (ADR 9).
 """
 
 import os
