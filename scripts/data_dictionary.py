@@ -17,17 +17,17 @@ the tables' definitions. Each table is a Delta table at `TIDEMARK_LAKE_URI/<pipe
 the [glossary](glossary.md), and [architecture](architecture.md) says who writes what, in which commit.
 """
 _GRAIN = {
-    "bronze": "one row a Kinesis record. Append-only.",
-    "silver": "one row a valid event. A reprocess replaces whole event dates.",
+    "bronze": "one row a Kinesis record, or a user record of a KPL aggregate. Append-only.",
+    "silver": "one row a valid event. A reprocess replaces event dates through the segment that it covers.",
     "quarantine": "one row an event that is not valid, or a record that cannot be split into events.",
     "refine_log": "one row an ingest_batch: the account of its records.",
     "generations": "one row a version of the definition that the streams ran with. Append-only.",
     "validations": "one row an expectation and run of the suite. Append-only.",
 }
-_SPEED = (
-    "one row a key, pane and micro-batch: partial aggregates. Folding merges and removes rows that the batch covers."
-)
-_BATCH = "one row a key, pane and event date: partial aggregates. A reprocess replaces whole event dates."
+_SPEED = """one row a key, pane, event date, segment and micro-batch of refine: partial aggregates. Folding removes rows
+that the batch covers, and merges old rows that it does not cover."""
+_BATCH = """one row a key, pane and event date: partial aggregates. Beside them, one row a covered date states its
+coverage. A reprocess replaces whole event dates."""
 
 
 def page() -> str:

@@ -64,18 +64,18 @@ MEANINGS = {
     "approximate_arrival_timestamp": "When Kinesis took the record, UTC.",
     "event_ordinal": "Which event of its record the row is, from 0. Null: the definition's records is object, or the "
     "record could not be split.",
-    "ingest_batch": "The position in the log at which the record was written to bronze, from 0. A partial aggregate has "
-    "the highest of its events, a row that states coverage the last one that is covered.",
-    "segment": "The stretch of the log in which the record came. A row that was rewritten has a later one: that through "
-    "which the reprocess covers, or the highest of the rows that folding merged.",
-    "ingest_batch_bytes": "Bytes of data of all records of the ingest_batch, where records are split at least 320 an event; "
-    "refine bounds its memory by them.",
+    "ingest_batch": "The position in the log at which the record was written to bronze, from 0. A partial aggregate "
+    "has the highest of its events, a row that states coverage the last one that is covered.",
+    "segment": "The stretch of the log in which the record came. A row that was rewritten has a later one: that "
+    "through which the reprocess covers, or the highest of the rows that folding merged.",
+    "ingest_batch_bytes": "Bytes of data of all records of the ingest_batch, where records are split at least 320 an "
+    "event; refine bounds its memory by them.",
     "ingest_time": "When the record was written to bronze, UTC. It never goes back along the log.",
     "ingest_date": "The date of ingest_time.",
     "reasons": "Why the row is not an event: what did not parse, and the expectations that it breaks.",
     "event_date": "The date of the event time in the pipeline's time zone.",
-    "pane_start": "Start of the pane, UTC; of a session, its first event time here. Null, in batch tables: the row states "
-    "the coverage of its event date.",
+    "pane_start": "Start of the pane, UTC; of a session, its first event time here. Null, in batch tables: the row "
+    "states the coverage of its event date.",
     "max_event_time": "The highest event time of the events in the row.",
     "max_arrival_time": "The latest time at which Kinesis took one of them.",
     "covered_segment": "The segment through which the batch table holds all events of the event date.",
@@ -85,14 +85,14 @@ MEANINGS = {
     "quarantined": "Events that went to quarantine then.",
     "duplicates": "Events that were there already, and were left out.",
     "refine_time": "When refine processed the ingest_batch, UTC.",
-    "warnings": "Of the rows that went to silver: how many broke each expectation whose action is warn. "
-    "Null: none did.",
+    "warnings": "Of the rows that went to silver: how many broke each expectation whose action is warn. Null: none "
+    "did.",
     "event_dates": "Event dates of all its events, duplicates and quarantined ones too. Null: not known.",
     "generation": "Number of the version of the definition, from 0.",
     "after_ingest_batch": "The last ingest_batch before it was in force; -1: from the start.",
     "fingerprint": "Hash of what follows.",
-    "definition": "What the definition says of events and rollups, the suite's rules that quarantine, and the version of "
-    "the parser, as JSON.",
+    "definition": "What the definition says of events and rollups, the suite's rules that quarantine, and the version "
+    "of the parser, as JSON.",
     "since": "When the streams began with it, UTC.",
     "added": "Measures that it added to existing rollups, with the segment and the dates that lack them, as JSON.",
     "run": "Identifies one run of the suite.",
@@ -103,7 +103,8 @@ MEANINGS = {
     "to_date": "The event date after the last one of the slice. Null: no limit.",
     "expectation": "The expectation, with the columns that it is about.",
     "asks": "What it asks for.",
-    "severity": "critical, warning or info: the suite's; where the action is warn, warning; where it is fail, critical.",
+    "severity": "critical, warning or info: the suite's; where the action is warn, warning; where it is fail, "
+    "critical.",
     "success": "Whether it held; false where it could not be evaluated. Null: a parameter had no value.",
     "observed": "The value that was observed, or why there is none.",
     "unexpected": "How many rows broke it.",

@@ -108,7 +108,7 @@ def pin(pipeline: Pipeline, rollup: Rollup, settings: Settings) -> Snapshot:
     """Pin the newest state.
 
     The batch table first: what it covers, refine had finished, so a later speed snapshot holds everything else of at
-    least that prefix. The other way round, a date that is published in between would be missing: tried, it was in 1 answer of 281.
+    least that prefix. The other way round, a date published in between would be missing (it was, in 1 answer of 281).
 
     Raises:
         UnavailableError: a rollup that came back is being rolled up anew: one of its tables is, the other is not yet.

@@ -46,7 +46,9 @@ class PutOptions:
 
 
 def parse_put(options: Mapping[str, str], schema: StructType) -> PutOptions:
-    """Options of a write of rows of a schema. Raises OptionError as ``options.stream.parse`` does, and for columns that cannot be put.
+    """Options of a write of rows of a schema.
+
+    Raises OptionError as ``options.stream.parse`` does, and for columns that cannot be put.
 
     The stream is an option, unless the rows have a column streamName.
     """
