@@ -7,7 +7,7 @@ only if the tables' own statistics show that it is worth it:
   period*.
 - **OPTIMIZE** merges a table's small files, of the dates that have several, if this removes at least *Small files that
   pay*. It also arranges large dates of silver by the definition's `cluster_by`, exactly once.
-- **VACUUM** removes files that belong to no version of the time *VACUUM keeps*, files that a killed reprocess staged,
+- **VACUUM** removes files that belong to no version of the period *VACUUM keeps*, files that a killed reprocess staged,
   and old entries of the logs. It is refused if queries or a lagging stream could miss something.
 
 No answer changes. The return value of the task contains rows and files before and after, and what was left as it is.
