@@ -1,7 +1,7 @@
 """Check silver against the pipeline's suite of expectations, with Great Expectations.
 
 One DAG per pipeline, ``<pipeline>.validate``. It runs over the dates that a reprocess has published, when silver's
-asset has an event for them. It runs over *From* and *To* when triggered by hand. If a critical expectation fails, the
+asset has an event for them. When triggered by hand, it runs over *From* and *To*. If a critical expectation fails, the
 run fails. The log shows every expectation with its figures and sample rows. The table `validations` and Data Docs keep
 them, and `tidemark quality show` prints the newest.
 """
