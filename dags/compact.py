@@ -1,17 +1,16 @@
-"""Fold the speed tables, compact the tables that have gathered small files, and remove what nobody reads any more.
+"""Fold the speed tables, compact the tables that have many small files, and remove files that no reader needs.
 
-One DAG a pipeline, ``<pipeline>.compact``, in sealed segments only, where no stream writes, and each step only where
-the tables' own statistics say that it pays:
+One DAG per pipeline, ``<pipeline>.compact``. It works only in sealed segments, where no stream writes. Each step runs
+only if the tables' own statistics show that it is worthwhile:
 
 - **Folding** removes the speed rows that the batch covers and merges the others, once they are older than *Grace
   period*.
-- **OPTIMIZE** merges a table's small files, of the dates that have several, if that rids it of *Small files that
-  pay*, and lays large dates of silver out by the definition's `cluster_by`, exactly once.
-- **VACUUM** removes files that no version of the time *VACUUM keeps* holds, also what a killed reprocess staged, and
-  old entries of the logs. It is refused where queries or a lagging stream could miss something.
+- **OPTIMIZE** merges a table's small files, of the dates that have several, if this removes at least *Small files that
+  pay*. It also arranges large dates of silver by the definition's `cluster_by`, exactly once.
+- **VACUUM** removes files that belong to no version of the period *VACUUM keeps*, files that a killed reprocess staged,
+  and old entries of the logs. It is refused if queries or a lagging stream could miss something.
 
-Every answer stays as it is. The return value of the task holds rows and files before and after, and what was left
-alone.
+No answer changes. The return value of the task contains rows and files before and after, and what was left as it is.
 """
 
 from airflow.sdk import dag

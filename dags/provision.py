@@ -1,16 +1,16 @@
 """Create the Kinesis stream, and change its shards, capacity mode or retention.
 
-One DAG a pipeline, ``<pipeline>.provision``, run by hand. A stream that does not exist is created, with the shards of
-the pipeline's definition unless the form says otherwise. Of one that exists, what the form leaves empty stays as it is.
-The run waits until the stream is ACTIVE with all that was asked for; its return value says what it was before and is
-now. Running it twice is harmless.
+One DAG per pipeline, ``<pipeline>.provision``, run by hand. If the stream does not exist, it is created with the
+shards of the pipeline's definition, or with those of the form if the form sets them. If it exists, an empty field of
+the form changes nothing. The run waits until the stream is ACTIVE with everything that was requested. Its return value
+shows the values before and after. Running it twice is harmless.
 
-- **Shards**: Kinesis at most doubles or halves them at a time, ten times in 24 hours, and the run takes as many steps
-  as it needs. The streams go on meanwhile: they finish the old shards before they read the new ones.
-- **On demand**: Kinesis gives the stream the shards that it needs; the mode may be changed twice in 24 hours.
-- **Retention**: a shorter one makes older records unreadable at once, also those that ingest has not read.
+- **Shards**: Kinesis can at most double or halve them in one step, ten times in 24 hours. The run takes as many steps
+  as it needs. The streams continue meanwhile: they finish the old shards before they read the new ones.
+- **On demand**: Kinesis gives the stream the shards that it needs. The mode may be changed twice in 24 hours.
+- **Retention**: a shorter retention makes older records unreadable at once, even those that ingest has not read.
 
-Credentials are those of the connection *aws_default*, or else of AWS's default chain.
+Credentials come from the connection *aws_default*, or else from AWS's default chain.
 """
 
 from airflow.sdk import dag

@@ -1,10 +1,10 @@
 """Compare what is served with a recomputation from bronze.
 
-One DAG a pipeline, ``<pipeline>.reconcile``. It runs over the dates that a reprocess has published, when the assets of
-all serving views tell of it, or over *From* and *To* when triggered by hand. It recomputes the range from bronze alone,
-through the position in the log that the serving view states, and compares every pane with the speed layer and with the
-serving view. A served value that drifts fails the run; the log shows its pane, both values and the likely cause. It
-changes nothing, and the streams go on meanwhile.
+One DAG per pipeline, ``<pipeline>.reconcile``. It runs over the dates that a reprocess has published, when the assets
+of all serving views have an event for them. When triggered by hand, it runs over *From* and *To*. It recomputes the
+range from bronze alone, through the position in the log that the serving view states. It compares every pane with the
+speed layer and with the serving view. If a served value differs, the run fails, and the log shows its pane, both
+values and the likely cause. The run changes nothing, and the streams continue meanwhile.
 """
 
 from airflow.sdk import dag

@@ -1,22 +1,25 @@
 """Recompute event dates from bronze.
 
-One DAG a pipeline, ``<pipeline>.reprocess``. It seals the log, waits until the refine stream has passed the seal,
-stages the range's slice of silver and its partial aggregates, checks the pipeline's suite on what is staged, and
-publishes it: a broken expectation of severity critical fails the run with its figures, and nothing is changed. The
-streams go on meanwhile, and every serving answer stays right: publishing a date is one commit.
+One DAG per pipeline, ``<pipeline>.reprocess``. It seals the log and waits until the refine stream has passed the seal.
+It stages the range's slice of silver and its partial aggregates, and checks the pipeline's suite on what is staged.
+Then it publishes the slice. If an expectation of severity critical fails, the run fails with the figures, and nothing
+is changed. The streams continue meanwhile, and every serving answer stays correct, because a date is published in one
+commit.
 
-- **Daily** over its data interval. Older dates: Airflow's own backfill; the pool *tidemark_spark* limits how many
-  drivers run at once.
-- **By hand**: trigger with *From* and *To* (exclusive). With *Dry run*, the task *plan* says how much would be read and
-  how long it would take, and the run ends.
+- **Daily**: a run covers its data interval. For older dates, use Airflow's own backfill. The pool *tidemark_spark*
+  limits how many drivers run at once.
+- **By hand**: trigger with *From* and *To* (exclusive). With *Dry run*, the task *plan* prints how much would be read
+  and how long it would take, and the run ends.
 - **A long range waits for approval** in the task *approve* (Required Actions) before Spark starts.
-- **Two runs on one date**: the second one waits in *plan*, and its log names the first.
-- **A driver that was lost** is started again, twice. A refusal is not: the data would have to change first.
-- **A run that takes long** raises an alert while it goes on (`TIDEMARK_REPROCESS_LIMIT_SECONDS`).
+- **Two runs on one date**: the second run waits in *plan*, and its log names the first.
+- **A driver that was lost** is started again, twice. A refused run is not started again, because the data would have
+  to change first.
+- **A run that takes long** raises an alert while it is still running (`TIDEMARK_REPROCESS_LIMIT_SECONDS`).
 - Running it twice is harmless.
 
-Then it checks that the batch tables cover what was published, and tells of silver, the batch tables and the serving
-views by their assets: ``<pipeline>.validate`` and ``<pipeline>.reconcile`` run on these events, over the same dates.
+After that, the run checks that the batch tables cover what was published. It sends events of the assets of silver, the
+batch tables and the serving views. ``<pipeline>.validate`` and ``<pipeline>.reconcile`` run on these events, over the
+same dates.
 """
 
 from datetime import timedelta

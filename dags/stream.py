@@ -1,16 +1,17 @@
 """Keep the streams alive: Kinesis to bronze, and bronze to silver and the speed tables.
 
-One DAG a pipeline, ``<pipeline>.stream``. Its definition says how the streams run:
+One DAG per pipeline, ``<pipeline>.stream``. The pipeline's definition sets how the streams run:
 
 - ``streams="continuous"``: one driver for as long as this DAG is on. A driver that dies, or shows no sign of life, is
-  started again, later each time; after the last try the run fails, an alert is sent, and the next run begins.
-- ``streams="scheduled"``: a driver at each time of ``streams_schedule``, which ends once it has read what there is.
+  started again, with longer waits each time. After the last try the run fails, an alert is sent, and the next run
+  begins.
+- ``streams="scheduled"``: one driver at each time of ``streams_schedule``. It ends once it has read what there is.
 
 Two drivers never work on one checkpoint: the second one is refused, and its log names the first. A driver ends within
-seconds after its task or its task's supervisor has gone, and its micro-batch is written once or not at all.
+seconds after its task or its task's supervisor is gone. Its micro-batch is written once or not at all.
 
-**To stop** permanently, pause this DAG, then mark the task *stream* as failed, or run ``tidemark stop PIPELINE``: the
-micro-batch that runs is finished. **To upgrade**, stop without pausing: the next run starts with the new code.
+**To stop** permanently, pause this DAG, then mark the task *stream* as failed, or run ``tidemark stop PIPELINE``. The
+current micro-batch is finished. **To upgrade**, stop without pausing: the next run starts with the new code.
 """
 
 from airflow.sdk import dag

@@ -1,9 +1,9 @@
 """Check silver against the pipeline's suite of expectations, with Great Expectations.
 
-One DAG a pipeline, ``<pipeline>.validate``. It runs over the dates that a reprocess has published, when silver's asset
-tells of it, or over *From* and *To* when triggered by hand. A broken critical expectation fails the run, whose log
-shows every expectation with its figures and sample rows; the table `validations` and Data Docs keep them, and
-`tidemark quality show` prints the newest.
+One DAG per pipeline, ``<pipeline>.validate``. It runs over the dates that a reprocess has published, when silver's
+asset has an event for them. When triggered by hand, it runs over *From* and *To*. If a critical expectation fails, the
+run fails. The log shows every expectation with its figures and sample rows. The table `validations` and Data Docs keep
+them, and `tidemark quality show` prints the newest.
 """
 
 from airflow.sdk import dag

@@ -1,9 +1,10 @@
-"""Watch the streams, and raise an alert where they are behind or silent for longer than the definition allows.
+"""Watch the streams, and raise an alert if they are behind or silent for longer than the definition allows.
 
-One DAG a pipeline, ``<pipeline>.watch``, every five minutes. The task *limits* fails if refine lags behind bronze by
-more than ``max_lag``, or if no record has come for ``max_silence``; its message says what to look at, and the alert
-goes to whom the connection *tidemark_alerts* names. Where bronze has grown, it tells so by its asset. It reads the
-tables' logs only, and starts no Spark. A watch that is not done after five minutes raises an alert too.
+One DAG per pipeline, ``<pipeline>.watch``, every five minutes. The task *limits* fails if refine lags behind bronze by
+more than ``max_lag``, or if no record has come for ``max_silence``. Its message names what to look at. The alert goes
+to the recipient in the connection *tidemark_alerts*. If bronze has grown, the task sends an event of bronze's asset.
+The task only reads the tables' logs, and starts no Spark. A watch that has not finished after five minutes raises an
+alert too.
 """
 
 from datetime import timedelta
