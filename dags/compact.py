@@ -1,7 +1,7 @@
 """Fold the speed tables, compact the tables that have many small files, and remove files that no reader needs.
 
-One DAG per pipeline, ``<pipeline>.compact``. It works only in sealed segments, where no stream writes. Each step runs
-only if the tables' own statistics show that it is worthwhile:
+One DAG per pipeline, ``<pipeline>.compact``. It works beside the streams: where tables have segments, it
+leaves the open one alone. Each step runs only if the tables' own statistics show that it is worthwhile:
 
 - **Folding** removes the speed rows that the batch covers and merges the others, once they are older than *Grace
   period*.

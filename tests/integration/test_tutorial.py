@@ -48,6 +48,7 @@ def test_the_tutorial_runs_as_it_stands(tmp_path: Path) -> None:
     shown = done.stdout
     assert "6 records" in shown
     assert "expectation:expect_column_values_to_be_between(celsius)" in shown
+    assert "unparseable_json" in shown
     first, second, last = [
         part.split("\n\n")[0] for part in re.split(r"(?=room +[│|]? *(?:window_start|readings))", shown)[1:]
     ]
