@@ -1,9 +1,12 @@
 """What a parse of the DAG files imports: each task and each parse pays for it, beyond Airflow's own imports."""
 
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+from tidemark.airflow.ui.preload import MODULES
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 HEAVY = {"pandas", "duckdb", "deltalake", "pyarrow.dataset", "pyarrow.parquet", "great_expectations", "pyspark"}
@@ -25,3 +28,8 @@ def test_a_parse_imports_nothing_that_reads_tables() -> None:
     imported = set(json.loads(printed.splitlines()[-1]))
     assert "tidemark.definition" in imported
     assert imported & HEAVY == set()
+
+
+def test_what_airflow_s_services_import_ahead_is_there() -> None:
+    for name in MODULES:
+        importlib.import_module(name)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tidemark import pipelines as registry
 from tidemark.cli.bundle import PYTHON, check_environment, make_bundle
 from tidemark.core.errors import DefinitionError, PreconditionError
 from tidemark.core.settings import Settings, get_settings
 from tidemark.core.spark_start.requirements import imports, locked, needed
+from tidemark.pipelines import _load
 
 PIPELINE = Settings().project_dir / "include/tidemark/pipelines/clickstream.py"
 LOCK = (
@@ -30,10 +30,10 @@ def pipelines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     folder.mkdir()
     (folder / "third.py").write_text(third())
     monkeypatch.setenv("TIDEMARK_PIPELINES_DIR", str(folder))
-    for cache in (get_settings, registry._load):
+    for cache in (get_settings, _load):
         cache.cache_clear()
     yield folder
-    for cache in (get_settings, registry._load):
+    for cache in (get_settings, _load):
         cache.cache_clear()
 
 
@@ -103,7 +103,7 @@ def test_what_is_not_a_bundle_is_not_replaced(pipelines: Path, tmp_path: Path) -
 
 def test_a_definition_that_no_cluster_could_use_is_refused(pipelines: Path, tmp_path: Path) -> None:
     def refused(name: str, source: str, error: type[Exception], message: str) -> None:
-        registry._load.cache_clear()
+        _load.cache_clear()
         (pipelines / name).write_text(source)
         with pytest.raises(error, match=message):
             make(tmp_path)

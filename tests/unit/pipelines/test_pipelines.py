@@ -1,4 +1,4 @@
-"""The registry finds each pipeline once, and refuses two of one name."""
+"""Each pipeline is found once, and two of one name are refused."""
 
 from collections.abc import Iterator
 from pathlib import Path
