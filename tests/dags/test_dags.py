@@ -49,7 +49,7 @@ def test_every_task_is_tried_again_as_its_scheduler_may_be_lost(dags: dict[str, 
 def test_what_dag_files_import_is_imported_once_where_their_processes_are_forked_from() -> None:
     from tidemark.airflow.ui.preload import MODULES
 
-    imports = re.compile(r"^from tidemark\.airflow\.(\w+) import", re.MULTILINE)
+    imports = re.compile(r"^from (tidemark\.airflow\.[\w.]+) import", re.MULTILINE)
     imported = {name for file in DAGS.glob("*.py") for name in imports.findall(file.read_text())}
     assert imported
     assert imported <= set(MODULES)
