@@ -29,6 +29,14 @@ hypothesis_settings.load_profile("tidemark")
 __all__ = ["refine", "settings", "spark"]
 
 
+@pytest.fixture(autouse=True)
+def fresh_settings() -> Iterator[None]:
+    """The settings of a test are those of its own environment: they are read once a process, and kept."""
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     own = get_settings()
