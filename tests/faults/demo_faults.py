@@ -62,17 +62,8 @@ class Attack:
         environment = {**os.environ, "TIDEMARK_HOME": str(home), "TIDEMARK_JARS_DIR": str(get_settings().jars_dir)}
         ports = ["--kinesis-port", str(free_port()), "--airflow-port", str(free_port())]
         # Slowly, so that events flow while parts are killed.
-        command = [
-            sys.executable,
-            "-m",
-            "tidemark.cli",
-            "demo",
-            "--records",
-            str(self._records),
-            "--rate",
-            "200",
-            *ports,
-        ]
+        load = ["--records", str(self._records), "--rate", "200"]
+        command = [sys.executable, "-m", "tidemark.cli", "demo", *load, *ports]
         log = self._folder / "demo.log"
         with log.open("wb") as output:
             demo = subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)

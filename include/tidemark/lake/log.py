@@ -25,6 +25,10 @@ from tidemark.lake.transaction_ids import INGEST_APP, REFINE_APP, SEALED_APP, SE
 if TYPE_CHECKING:  # what each Python worker of Spark imports is a part of the start of each query
     from tidemark.core.settings import Settings
 
+_PLACE = pa.schema([("ingest_batch", pa.int64()), ("segment", pa.int64()), ("ingest_time", TIMESTAMP)])
+_ROUNDED = timedelta(milliseconds=1)
+"""Some writers round the bounds of times in Delta's log to milliseconds."""
+
 
 class Sealed(NamedTuple):
     """The highest sealed segment, and the last ingest_batch in it; both ``NOTHING`` in a log without rows."""
@@ -52,11 +56,6 @@ def seal(tables: Tables, settings: "Settings", *, leave_out: bool = False) -> Se
         return Sealed(sealed, through)
     set_transactions(bronze, {INGEST_APP: through, SEALED_APP: segment})
     return Sealed(segment, through)
-
-
-_PLACE = pa.schema([("ingest_batch", pa.int64()), ("segment", pa.int64()), ("ingest_time", TIMESTAMP)])
-_ROUNDED = timedelta(milliseconds=1)
-"""Some writers round the bounds of times in Delta's log to milliseconds."""
 
 
 def places(bronze: DeltaTable, *, beyond: int | None = None, since: datetime | None = None) -> pa.Table:

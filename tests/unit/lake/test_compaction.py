@@ -36,16 +36,6 @@ WEEK, HOUR = timedelta(days=7), timedelta(hours=1)
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(lake_uri=str(tmp_path / "lake"), state_uri=str(tmp_path / "state"))
-
-
-@pytest.fixture
-def pipeline() -> Pipeline:
-    return make_pipeline()
-
-
-@pytest.fixture
 def tables(pipeline: Pipeline, settings: Settings) -> Tables:
     tables = tables_of(pipeline, settings)
     create_tables(tables, settings)

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sample_pipeline import make_pipeline
 
 from tidemark.core.errors import TableError, TidemarkError
 from tidemark.core.settings import Settings
@@ -28,16 +27,6 @@ from tidemark.monitoring.health import health
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTES = timedelta(minutes=1)
 DAY = date(2026, 1, 1)
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(lake_uri=str(tmp_path / "lake"), state_uri=str(tmp_path / "state"))
-
-
-@pytest.fixture
-def pipeline() -> Pipeline:
-    return make_pipeline()
 
 
 @pytest.fixture
