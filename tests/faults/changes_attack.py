@@ -6,13 +6,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from changes_definition import DAYS, Definition, Shape, changed
+from changes_definition import DAYS, FORMS, Definition, Shape, changed
 from changes_golden import Golden, Place, Sent
 from changes_records import Records
 from layers import kinesis_records
@@ -80,7 +80,7 @@ class Attack:
             jars_dir=get_settings().jars_dir,
         )
         self.golden, self.tally = Golden(), Tally()
-        holds = self._rng.choice(["object", "object", "lines", "array"])
+        holds = self._rng.choice(["object", *FORMS])
         self._tried = [Definition(holds, rollups={"daily": Shape(measures=("n", "money"))})]
         self._records = Records(seed, holds)
         self._clock = ARRIVAL
@@ -97,7 +97,7 @@ class Attack:
         kinds: list[Callable[[], None]] = [
             self.put, self.put, self.put, self.change, self.change, self.put_and_change, self.back, self.reprocess_some,
             self.reprocess_some, self.reprocess_all, self.overtaken, self.cut, self.lose_checkpoint, self.fold,
-            self.compact, self.clock_back, self.do_what_is_planned,
+            self.compact, self.clock_back, self.do_what_is_planned, self.other_form,
         ]  # fmt: skip
         for number in range(steps):
             if ends():
@@ -129,7 +129,17 @@ class Attack:
 
     def back(self) -> None:
         """A deployment is rolled back, or comes again."""
+        before = self.golden.definition
         self._start(self._rng.choice(self._tried))
+        if self.golden.definition.holds != before.holds:
+            self._renumber()
+
+    def other_form(self) -> None:
+        """Streams restart with a definition that splits records in another way."""
+        before = self.golden.definition
+        others = [form for form in FORMS if form != before.holds]
+        self._start(replace(before, holds=self._rng.choice(others)))
+        self._renumber()
 
     def reprocess_some(self) -> None:
         """A range of dates; a refusal must have its reason, and changes nothing."""
@@ -234,6 +244,17 @@ class Attack:
             raise Violation(f"the plan asked for {asked.due}, which was done, and asks for {left}")
 
     # What steps are made of
+
+    def _renumber(self) -> None:
+        """Records come in a new form; some dates may be reprocessed, or refused; then everything is."""
+        self._records.holds = self.golden.definition.holds
+        self.put()
+        if self._rng.random() < 0.5:
+            # Until everything is reprocessed, an event may be there by its number of before: no model of that here.
+            first, last = sorted(self._rng.sample([*DAYS, DAYS[-1] + timedelta(days=1)], 2))
+            with suppress(CoverageError):
+                self._reprocess(first, last)
+        self.reprocess_all()
 
     def _bronze(self, count: int) -> None:
         records = self._records.draw(count)

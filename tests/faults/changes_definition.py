@@ -11,6 +11,7 @@ from tidemark.definition import Count, KinesisStream, Max, Measure, Pipeline, Ro
 
 DAYS = tuple(date(2026, 1, n) for n in range(1, 6))
 KINDS = ("a", "b", "ü")
+FORMS = ("object", "lines", "array")
 ZONES = ("UTC", "Europe/Berlin", "America/St_Johns", "Pacific/Kiritimati")
 HOUR = 3_600_000_000
 BASE = "id STRING, kind STRING, at TIMESTAMP, sent TIMESTAMP, money DECIMAL(20,4), units BIGINT"

@@ -98,6 +98,11 @@ class Golden:
         self._never_valid -= {
             row.event for n in range(self.refined + 1) for _, row in self._read_by(definition, n) if row is not None
         }
+        if before and before.holds != definition.holds:
+            # The same events have other numbers: those of before are nowhere after the next reprocess of everything.
+            self._never_valid = {
+                event for n in range(self.refined + 1) for event, row in self._read_by(definition, n) if row is None
+            }
         dates = {row.date for row in self.silver.values()}
         for name, shape in definition.rollups.items():
             was = before.rollups.get(name) if before else None

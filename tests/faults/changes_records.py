@@ -38,7 +38,7 @@ class Records:
 
     def __init__(self, seed: int, holds: str) -> None:
         self._rng = random.Random(f"{seed} records")
-        self._holds = holds
+        self.holds = holds
         self._sent: list[dict[str, str]] = []
         self._serial = 0
 
@@ -47,11 +47,11 @@ class Records:
         return [self._record() for _ in range(count)]
 
     def _record(self) -> bytes:
-        if self._holds == "object":
+        if self.holds == "object":
             return self._spoiled(self._event().encode())
         events = [self._event() for _ in range(self._rng.choice([0, 1, 1, 2, 3, 5]))]
         events = [self._spoiled(event.encode()).decode(errors="replace") for event in events]
-        if self._holds == "lines":
+        if self.holds == "lines":
             return self._rng.choice(["\n", "\r\n", "\n\n", " \n"]).join(e.replace("\n", " ") for e in events).encode()
         return self._spoiled(f"[{', '.join(events)}]".encode())
 

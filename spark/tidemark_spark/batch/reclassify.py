@@ -149,7 +149,7 @@ def quarantine_newly_broken(
 def release_recovered(
     spark: SparkSession, recovered: DataFrame, quarantine: Table, settings: Settings, generation: int
 ) -> int:
-    """Take rows that are in silver now out of quarantine; how many.
+    """Take rows that are in silver now, or that their records are not split into any more, out of quarantine; how many.
 
     ``recovered``: their ``QUARANTINED``, and their partitions.
     """

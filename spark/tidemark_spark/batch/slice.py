@@ -25,6 +25,7 @@ from tidemark.quality.parameters import slice_parameters
 from tidemark_spark.batch.dated_anew import date_anew
 from tidemark_spark.batch.reclassify import (
     QUARANTINED,
+    RECORD,
     quarantine_newly_broken,
     refuse_arrivals,
     refuse_moves,
@@ -79,6 +80,7 @@ class Slice:
         refine_log = open_table(self._tables.refine_log, settings)
         self._dated_otherwise = self._history.dated_otherwise(pipeline, refine_log)
         self._numbered_otherwise = self._history.numbered_otherwise(refine_log)
+        self._split_otherwise = self._history.split_otherwise(refine_log)
         self._index = date_index(pipeline, settings)
         self._held = self._dates_of_tables()
         self._intervals = [Interval(0, self._through)]
@@ -211,10 +213,15 @@ class Slice:
         return quarantine_newly_broken(parsed, self._was(), self._others(), quarantine, self._settings, by)
 
     def release_recovered(self) -> int:
-        """Take the range's records that have become events out of quarantine."""
-        recovered = self._recovered().where("_all")
+        """Take out of quarantine what is an event of the range now, and what no record is split into any more.
+
+        The latter in a reprocess of everything only: one of some dates does not read all of the records.
+        """
+        released = self._recovered().where("_all").select(*QUARANTINED, "ingest_date", "segment")
+        if self.everything and self._split_otherwise:
+            released = released.unionByName(self._superseded()).distinct()
         return release_recovered(
-            self._spark, recovered, self._tables.quarantine, self._settings, self._generation.number
+            self._spark, released, self._tables.quarantine, self._settings, self._generation.number
         )
 
     def date_anew(self) -> str:
@@ -248,6 +255,14 @@ class Slice:
             .agg(F.bool_or(self._inside()).alias("_any"), F.bool_and(self._inside()).alias("_all"))
             .where("_any")
         )
+
+    def _superseded(self) -> DataFrame:
+        """Quarantined rows of records that bronze has, and that this definition splits into other events."""
+        of_log = F.expr(condition(self._split_otherwise)) & (F.col("segment") <= self._segment)
+        held = with_body(self._spark.read.format("delta").load(self._tables.quarantine.uri).where(of_log))
+        broken = with_body(self._parsed.where(of_log & (F.size("reasons") > 0))).select(*QUARANTINED)
+        of_bronze = held.join(self._records.where(of_log).select(*RECORD), RECORD, "left_semi")
+        return of_bronze.join(broken, QUARANTINED, "left_anti").select(*QUARANTINED, "ingest_date", "segment")
 
     def _rows(self, staged: Staged) -> DataFrame:
         return staged.read(self._spark, self._spark.read.format("delta").load(self._tables.silver.uri))

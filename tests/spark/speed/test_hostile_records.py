@@ -281,11 +281,30 @@ def test_records_that_are_split_in_another_way_are_renumbered_all_at_once(
 
     here.reprocess(spark)
     assert here.silver() == ["e5"], "no line of the array is an object"
-    assert sum(len(reasons) for reasons in here.quarantine().values()) == 5
-    assert array.split(b"\n")[0] in here.quarantine(), "the record's first line, beside what had its number before"
+    lines = {line.rstrip(b"\r"): None for line in array.split(b"\n")}
+    assert here.quarantine().keys() == {*lines, b"oops"}, "the record's lines, and not its elements any more"
     assert here.reprocess(spark, DAY, date(2026, 1, 3)).reclassified == (0, 0), (
         "everything has this definition's numbers"
     )
+
+
+def test_a_record_that_breaks_in_one_form_and_in_the_next_is_in_quarantine_as_the_form_in_force_splits_it(
+    spark: SparkSession, lake: Callable[..., Hostile]
+) -> None:
+    here = lake()
+    broken = b'{"id": "e1"}\n{"id": "e2"}'
+    here.add(broken, event(3))
+    assert here.quarantine() == {broken: ["trailing_text"]}
+    for form, wanted in (
+        ("lines", {line: ["missing:at"] for line in broken.split(b"\n")}),
+        ("object", {broken: ["trailing_text"]}),
+    ):
+        here.definition = pipeline(records=form)
+        begin_generation(here.definition, here.suite, here.settings)
+        here.reprocess(spark)
+        assert here.quarantine() == wanted
+        assert here.reprocess(spark).reclassified == (0, 0)
+        assert here.silver() == ["e3"]
 
 
 def old_rows(

@@ -151,6 +151,20 @@ class History(NamedTuple):
                 found.append(self._log(n))
         return [log for log in found if log.low <= log.high]
 
+    def split_otherwise(self, refine_log: DeltaTable) -> list[Interval]:
+        """The ingest_batches whose records a definition may have split into events in another way than this one does.
+
+        Quarantine may hold rows of such a record under numbers, or as a whole, that this definition does not give. A
+        reprocess of everything takes them out (``DATED_APP``).
+        """
+        anew = position(refine_log, DATED_APP)
+        found = []
+        for n in range(len(self.noted)):
+            forms = {one.definition.get("records", "object") for one in self.noted[max(n, anew) :]}
+            if len(forms) > 1:
+                found.append(self._log(n))
+        return [log for log in found if log.low <= log.high]
+
     def added(self, rollup: Rollup) -> list[Added]:
         """What a rollup has gained since its tables hold rows; all that it came back with, it had from the start."""
         begun = self.begun(rollup.name) or 0
