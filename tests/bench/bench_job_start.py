@@ -56,7 +56,8 @@ def main(rounds: Annotated[int, typer.Option(help="Jobs of each kind.", min=1)] 
     ensure_jars(settings, print)
     ensure_class_archive(settings, print)
     with_archive = spark_conf(settings)
-    without = {**with_archive, JAVA_OPTIONS: settings.spark_conf.get(JAVA_OPTIONS, "")}
+    others = [option for option in with_archive[JAVA_OPTIONS].split() if "-XX:SharedArchiveFile=" not in option]
+    without = {**with_archive, JAVA_OPTIONS: " ".join(others)}
     with tempfile.TemporaryDirectory(prefix="bench-start-") as scratch:
         folder = Path(scratch)
         taken = [

@@ -33,7 +33,9 @@ def run_job(main: Callable[..., None]) -> NoReturn:
     The interpreter is not torn down: on its way out, Spark's callbacks and native libraries print pages of their own.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
-    logging.getLogger("py4j").setLevel(logging.WARNING)
+    # What libraries tell of their own doings: hundreds of lines, before the one that a person looks for.
+    for chatty in ("py4j", "great_expectations"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     end_with_parents()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)

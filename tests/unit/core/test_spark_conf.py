@@ -29,7 +29,7 @@ def settings(tmp_path: Path) -> Settings:
     """A machine with jars, and a lake that every cluster sees."""
     (tmp_path / "jars").mkdir()
     (tmp_path / "jars" / "delta.jar").touch()
-    return Settings(home=tmp_path, lake_uri="s3://lake/tables", state_uri="s3://lake/state")
+    return Settings(home=tmp_path, jars_dir=tmp_path / "jars", lake_uri="s3://lake/tables", state_uri="s3://lake/state")
 
 
 @pytest.fixture
@@ -149,9 +149,23 @@ def test_what_is_no_master_is_refused_by_name(master: str, monkeypatch: pytest.M
         get_settings.cache_clear()
 
 
-def test_drivers_of_this_machine_are_told_of_the_archive_of_classes_if_there_is_one(
-    settings: Settings, bundle: Path
+@pytest.mark.parametrize(
+    ("cores", "master", "quick"), [(4, "local[2]", True), (5, "local[2]", False), (2, "yarn", False)]
+)
+def test_drivers_on_few_cores_go_without_the_optimising_compiler_unless_the_settings_say_otherwise(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, cores: int, master: str, quick: bool, bundle: Path
 ) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    own = changed(settings, spark_conf={JAVA_OPTIONS: "-XX:TieredStopAtLevel=4"}, spark_bundle=str(bundle))
+    options = spark_conf(own, master)[JAVA_OPTIONS].split()
+    assert ("-XX:TieredStopAtLevel=1" in options) is quick
+    assert options[-1] == "-XX:TieredStopAtLevel=4", "Java takes the last one"
+
+
+def test_drivers_of_this_machine_are_told_of_the_archive_of_classes_if_there_is_one(
+    settings: Settings, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
     own = changed(settings, spark_conf={JAVA_OPTIONS: "-Xss4m"}, spark_bundle=str(bundle))
     assert spark_conf(own)[JAVA_OPTIONS] == "-Xss4m"
     archive = settings.jars_dir / class_archive_name(4)[0]
@@ -168,6 +182,7 @@ def test_drivers_of_this_machine_are_told_of_the_archive_of_classes_if_there_is_
 def test_another_java_has_another_archive(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = settings.jars_dir / class_archive_name(4)[0]
     archive.write_bytes(b"cds\n")
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
     assert class_archive(settings) == archive
     java = tmp_path / "jdk" / "bin" / "java"
     java.parent.mkdir(parents=True)

@@ -24,6 +24,10 @@ OUTCOME_RESULT, OUTCOME_ERROR = "result.json", "error.json"
 JAVA_OPTIONS = "spark.driver.defaultJavaOptions"
 QUIET_ARCHIVE = "-Xlog:cds=off -Xlog:cds+dynamic=off"
 """An archive that does not fit is passed over, which is not worth a word on a job's standard output."""
+FEW_CORES = 4
+"""On so many cores or fewer, what a local driver's Java spends on optimising code is missing where the work is done."""
+_QUICK_COMPILER = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
+"""Without the optimising compiler. By itself that would leave Java 48 MB for compiled code, which Spark fills."""
 _JAVA_REMEDY = "install a JDK 17 or 21 (Debian: apt-get install openjdk-17-jdk-headless) or set JAVA_HOME"
 NO_JAVA = f"no Java found: {_JAVA_REMEDY}"
 _EXECUTOR_ENV = "spark.executorEnv."
@@ -69,19 +73,22 @@ def spark_conf(settings: Settings, master: str | None = None, deploy_mode: str =
         **_driver(settings, master, deploy_mode),
         **_executors(settings, master),
         **settings.spark_conf,
-        **(_java_options(settings) if deploy_mode == "client" else {}),
+        **(_java_options(settings, master) if deploy_mode == "client" else {}),
     }
 
 
-def _java_options(settings: Settings) -> dict[str, str]:
-    """The archive of classes, where there is one, before what the settings say.
+def _java_options(settings: Settings, master: str) -> dict[str, str]:
+    """The archive of classes, and what suits this machine, before what the settings say, which wins.
 
     In the options that Spark puts before a driver's own, which may stand in a spark-defaults.conf.
     """
     archive, given = class_archive(settings), settings.spark_conf.get(JAVA_OPTIONS, "")
-    if archive is None or ":" in str(archive):  # the JVM would take it for two
-        return {}
-    return {JAVA_OPTIONS: f'"-XX:SharedArchiveFile={archive}" {QUIET_ARCHIVE} {given}'.strip()}
+    options = []
+    if archive is not None and ":" not in str(archive):  # the JVM would take it for two
+        options += [f'"-XX:SharedArchiveFile={archive}"', QUIET_ARCHIVE]
+    if is_local(master) and (os.cpu_count() or 1) <= FEW_CORES:
+        options.append(_QUICK_COMPILER)
+    return {JAVA_OPTIONS: " ".join([*options, given]).strip()} if options else {}
 
 
 def class_archive(settings: Settings) -> Path | None:
