@@ -39,7 +39,11 @@ _DRIVER = "spark.emr-serverless.driverEnv."
 
 
 def check_emr(settings: Settings) -> None:
-    """Raise SettingsError, with all that is wrong, unless the settings say where on EMR Serverless jobs run."""
+    """Check that the settings say where on EMR Serverless jobs run.
+
+    Raises:
+        SettingsError: a setting is missing or malformed; the message lists all of them.
+    """
     problems = [
         f"TIDEMARK_{name.upper()} is not set"
         for name in ("emr_application_id", "emr_execution_role_arn")
