@@ -91,7 +91,7 @@ docs: $(STAMP) ## Write docs/data-dictionary.md anew from the tables' definition
 	@$(BIN)/python scripts/data_dictionary.py
 
 site: $(SITE)/.tidemark-setup ## Build the documentation with the API reference into site/, and fail at any warning
-	@NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict
 	@echo "open site/index.html; for the search: $(SITE)/bin/python -m http.server --bind 127.0.0.1 --directory site"
 
 $(SITE)/.tidemark-setup: docs/site/requirements.txt

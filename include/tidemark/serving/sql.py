@@ -41,7 +41,7 @@ def serving_sql(
         speed: The speed table, as the engine names it.
         settled: A relation with rows as from ``finished_sql``, of those of the batch table's rows that are not in
             ``batch``; DuckDB only.
-        layer: Restricts the answer to what one layer contributes.
+        layer: ``"batch"`` or ``"speed"``: only what that layer contributes; None: both.
         covered_left_out: Whether the rows of ``speed`` that the batch covers were left out before, file by file.
         missing_measures: By measure, dates with rows from before it was defined; a window of any of them has no value.
 

@@ -182,7 +182,7 @@ def answer(
 
     Args:
         snapshot: What ``pin`` gave.
-        layer: Only what that layer contributes.
+        layer: ``"batch"`` or ``"speed"``: only what that layer contributes; None: both.
         since: Only windows that start at this time or later, with a time zone. The files of other dates are not read,
             so the cost follows the question and not the history. Of sessions all files are read.
         until: Only windows that start before this time, with a time zone.

@@ -64,8 +64,16 @@ class EmrJob(StatesLineage, EmrServerlessStartJobOperator):
     At most one driver at a time: a retry, and for streams any later run, waits for the job run of its name that is
     still alive, and starts none. EMR itself retries nothing: Airflow does. Marked as failed, the job run is cancelled.
 
+    Args:
+        settings: Name the application, its role and the places on S3, as ``check_emr`` wants them.
+        job: Name of the script in spark/jobs, without ``.py``; also the task's id.
+        pipeline: Name of the pipeline.
+        arguments: Arguments of the script after ``--pipeline``.
+        streaming: Whether the job runs until it is stopped, in EMR's mode STREAMING.
+        policy: What any operator takes: ``retries``, ``outlets`` and the like.
+
     Raises:
-        SettingsError: the settings do not say where.
+        SettingsError: a setting is missing or malformed; the message lists all of them.
     """
 
     def __init__(
