@@ -85,11 +85,13 @@ class Window:
 
         A slide must divide the length:
 
-        >>> Window("10 minutes", every="4 minutes")
-        Traceback (most recent call last):
-        ...
-        pydantic_core._pydantic_core.ValidationError: 1 validation error for Window
-          Value error, a window of 0:10:00 cannot start every 0:04:00: the slide must divide the length evenly ...
+        >>> try:
+        ...     Window("10 minutes", every="4 minutes")
+        ... except ValueError as error:
+        ...     print(error)
+        1 validation error for Window
+          Value error, a window of 0:10:00 cannot start every 0:04:00: the slide must divide the length evenly
+          (try every=0:05:00) ...
     """
 
     length: Duration
