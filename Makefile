@@ -2,10 +2,11 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.tidemark-setup
+SITE := .venv-site
 SOURCES := include spark dags
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels test-wheels demo stack stack-test test test-fast test-newest faults faults-merge faults-changes faults-demo demo-busy faults-calls faults-airflow lint types format docs lock clean
+.PHONY: help setup wheels test-wheels demo stack stack-test test test-fast test-newest faults faults-merge faults-changes faults-demo demo-busy faults-calls faults-airflow lint types format docs site lock clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,13 +90,22 @@ format: $(STAMP) ## Format the code, and fix what ruff can fix
 docs: $(STAMP) ## Write docs/data-dictionary.md anew from the tables' definitions
 	@$(BIN)/python scripts/data_dictionary.py
 
-lock: ## Resolve pyproject.toml into requirements.txt, with hashes, for Python 3.11 to 3.14
+site: $(SITE)/.tidemark-setup ## Build the documentation with the API reference into site/, and fail at any warning
+	@NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict
+	@echo "open site/index.html; for the search: $(SITE)/bin/python -m http.server --bind 127.0.0.1 --directory site"
+
+$(SITE)/.tidemark-setup: docs/site/requirements.txt
+	@VENV=$(SITE) scripts/setup.sh site
+	@touch $@
+
+lock: ## Resolve pyproject.toml into requirements.txt, with hashes, for Python 3.11 to 3.14; and the site's tools into theirs
 	@scripts/setup.sh uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group site --constraint requirements.txt -o docs/site/requirements.txt
 	@echo "requirements.txt is up to date; the next command installs it"
 
 clean: ## Remove what runs made: lake, state, logs, caches (not .venv, not the jars: nothing is downloaded again)
 	@for place in .tidemark/postgres/location .tidemark/demo/postgres/location; do if [ -f $$place ]; then rm -rf "$$(cat $$place)"; fi; done
 	@if [ -d .tidemark ]; then find .tidemark -mindepth 1 -maxdepth 1 ! -name jars -exec rm -rf {} +; fi
-	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache spark-warehouse metastore_db derby.log
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache site spark-warehouse metastore_db derby.log
 	@find include spark dags tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

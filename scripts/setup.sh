@@ -6,6 +6,7 @@
 #   scripts/setup.sh            all of it
 #   scripts/setup.sh uv         stops once uv is there (for `make lock`)
 #   scripts/setup.sh packages   all but the jars
+#   scripts/setup.sh site       only what the site is built with (docs/site/requirements.txt)
 #
 # PYTHON chooses another Python, and makes .venv anew where that one has another version; VENV names another folder.
 set -eu
@@ -98,10 +99,16 @@ rm -f "$venv/installing"
 
 name_index
 touch "$venv/installing"
-step "the packages of requirements.txt (the first time some minutes)" \
+lock=requirements.txt
+[ "$what" != site ] || lock=docs/site/requirements.txt
+step "the packages of $lock (the first time some minutes)" \
     "if a download failed, $network; if a package could not be built, it has no wheel for $python: install a compiler \
 (Debian: apt-get install g++ python3-dev), or choose another Python with PYTHON=PATH" \
-    "$venv/bin/uv" pip install --python "$venv/bin/python" --require-hashes --compile-bytecode -r requirements.txt
+    "$venv/bin/uv" pip install --python "$venv/bin/python" --require-hashes --compile-bytecode -r "$lock"
+if [ "$what" = site ]; then
+    rm "$venv/installing"
+    exit 0
+fi
 step "Tidemark itself" "if it still fails, remove $venv" \
     "$venv/bin/uv" pip install --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
 rm "$venv/installing"

@@ -1,4 +1,4 @@
-"""Fixtures for pytest, which finds this module by its entry point: a running emulator, and how boto3 reaches it.
+"""Fixtures for pytest, which finds this module by its entry point: a running emulator, and how boto3 reaches it:
 
     def test_a_record_comes_back(kinesis_emulator_client_arguments):
         kinesis = boto3.client("kinesis", **kinesis_emulator_client_arguments)

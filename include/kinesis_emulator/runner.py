@@ -17,6 +17,13 @@ def start_emulator(
 ) -> tuple[subprocess.Popen[str], str]:
     """Start an emulator and wait until it listens; returns its process and its endpoint URL.
 
+    The process is the caller's to end.
+
+    Args:
+        port: Port to listen on, at 127.0.0.1; 0: any free one.
+        data_dir: Folder in which it keeps streams and records; without one, in memory.
+        arguments: Further options of the command ``kinesis-emulator``, such as ``("--limits",)``.
+
     Raises:
         RuntimeError: it did not start; the message is the emulator's own (a taken port, say).
     """
@@ -30,7 +37,23 @@ def start_emulator(
 def running_emulator(port: int = 0, *, data_dir: Path | None = None, arguments: tuple[str, ...] = ()) -> Iterator[str]:
     """The endpoint URL of an emulator that runs for the length of the ``with`` block.
 
-    What it logs meanwhile is written to the standard error when the block ends.
+    What it logs meanwhile is written to the standard error when the block ends. The arguments are those of
+    ``start_emulator``.
+
+    Raises:
+        RuntimeError: it did not start; the message is the emulator's own.
+
+    Examples:
+        >>> import boto3
+        >>> from kinesis_emulator import running_emulator
+        >>> keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any", "region_name": "us-east-1"}
+        >>> with running_emulator() as endpoint:
+        ...     kinesis = boto3.client("kinesis", endpoint_url=endpoint, **keys)
+        ...     _ = kinesis.create_stream(StreamName="flights", ShardCount=1)
+        ...     kinesis.get_waiter("stream_exists").wait(StreamName="flights", WaiterConfig={"Delay": 1})
+        ...     put = kinesis.put_record(StreamName="flights", Data=b"{}", PartitionKey="UA")
+        >>> put["ShardId"]
+        'shardId-000000000000'
     """
     with tempfile.TemporaryFile() as log:
         process, endpoint, told = _started(port, data_dir, arguments, log)

@@ -31,6 +31,7 @@ class RequestRefusedError(KinesisSourceError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+        """The API's name of the error, such as ``InvalidArgumentException``."""
 
     @property
     def of_position(self) -> bool:
@@ -46,15 +47,15 @@ class IteratorExpiredError(KinesisSourceError):
 
 
 class ConsumerError(KinesisSourceError):
-    """A consumer of enhanced fan-out cannot be registered, or is gone, or is none of the stream's."""
+    """A consumer of enhanced fan-out cannot be registered, or is gone, or belongs to another stream."""
 
 
 class SubscriptionError(KinesisSourceError):
-    """A subscription is not to be had now, or broke: go on by GetRecords, or subscribe again a little later."""
+    """A subscription is not available now, or broke: go on by GetRecords, or subscribe again a little later."""
 
 
 class NotReadError(KinesisSourceError):
-    """Batch after batch ends without that its rows are asked for, so that the query would never end."""
+    """Micro-batch after micro-batch ends although nobody read its rows, so that the query would never end."""
 
 
 class DataLossError(KinesisSourceError):

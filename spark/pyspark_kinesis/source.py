@@ -22,7 +22,12 @@ except ImportError:  # Spark 4.1 and older have no admission control for Python 
 
 
 class DefaultSource(DataSource):
-    """``spark.readStream.format("kinesis")``: a Kinesis stream, each record once. Options: options.stream.KNOWN."""
+    """``format("kinesis")``: a Kinesis stream, each record once.
+
+    Spark makes it by its name, from options; nobody calls it otherwise. Options are parsed by ``options.stream.parse``
+    for ``readStream``, ``options.batch.parse_batch`` for ``read`` and ``options.put.parse_put`` for ``write`` and
+    ``writeStream``.
+    """
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         where = shipped_in()
@@ -30,9 +35,16 @@ class DefaultSource(DataSource):
 
     @classmethod
     def name(cls) -> str:
+        """The name that Spark knows the format by."""
         return "kinesis"
 
     def schema(self) -> StructType:
+        """The columns of a read, whatever the options: one row a record.
+
+        Raises:
+            OptionError: an option of the read is wrong; so ``load()`` fails, and not the query when it starts.
+            AccessError: ``awsProfile`` names a profile that is not there.
+        """
         # Also the earliest moment at which options can be refused: load() rather than start(). What is missing for a
         # stream shows when it starts.
         if any(name.lower() == "ledgerlocation" for name in self.options):
@@ -42,19 +54,39 @@ class DefaultSource(DataSource):
         return SCHEMA
 
     def streamReader(self, schema: StructType) -> StreamReader:
+        """The reader of ``readStream``: with admission control from Spark 4.2 on.
+
+        Raises:
+            OptionError: an option is wrong.
+        """
         return NewestStreamReader(self._parsed(), schema)
 
     def reader(self, schema: StructType) -> KinesisBatchReader:
+        """The reader of ``read``: the records between two points, planned when the query runs.
+
+        Raises:
+            OptionError: an option is wrong, or the schema is another one than that of the source.
+        """
         check_schema(schema)
         options = parse_batch(self.options)
         return FilteringBatchReader(options) if options.filter_pushdown else KinesisBatchReader(options)
 
     def writer(self, schema: StructType, overwrite: bool) -> DataSourceWriter:
+        """The writer of ``write``: each row is put at least once.
+
+        Raises:
+            OptionError: an option is wrong, a column cannot be put, or the mode is overwrite.
+        """
         if overwrite:
             raise OptionError('a stream cannot be overwritten: use mode("append")')
         return KinesisWriter(parse_put(self.options, schema))
 
     def streamWriter(self, schema: StructType, overwrite: bool) -> DataSourceStreamWriter:
+        """The writer of ``writeStream``: each row is put at least once.
+
+        Raises:
+            OptionError: an option is wrong, or a column cannot be put.
+        """
         return KinesisStreamWriter(parse_put(self.options, schema))
 
     def _parsed(self) -> Options:

@@ -41,9 +41,11 @@ class KinesisStream:
     """A Kinesis data stream as the source of a pipeline's events."""
 
     name: str
+    """Name of the stream, in the account and region of the settings."""
     shards: int = Field(default=1, ge=1)
     """Shards that ``tidemark`` gives the stream when it creates it; an existing stream is left as it is."""
     starting_position: Literal["TRIM_HORIZON", "LATEST"] = "TRIM_HORIZON"
+    """Where the ingest stream begins while bronze is empty: at the oldest record, or at what is put from then on."""
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -51,12 +53,32 @@ class Rollup:
     """An aggregate by columns over windows of event time. Grain of its tables: at least one row a key and pane.
 
     A pane of a ``SessionWindow`` is a session, or what a part of the log shows of one.
+
+    Examples:
+        >>> from tidemark.definition import Count, Mean, Rollup, Window
+        >>> delays = Rollup(
+        ...     "delays",
+        ...     by=["carrier"],
+        ...     window=Window("1 hour"),
+        ...     measures={"flights": Count(), "mean_delay": Mean("delay")},
+        ... )
+
+        The tables keep mergeable states of the measures; a mean is a sum and a count:
+
+        >>> from tidemark.definition.schema import parse_ddl
+        >>> schema = parse_ddl("carrier STRING, delay BIGINT")
+        >>> [f"{state.column} {state.type.sql}" for state in delays.states(schema)]
+        ['flights__count BIGINT', 'mean_delay__sum DECIMAL(38,0)', 'mean_delay__count BIGINT']
     """
 
     name: str
+    """Name of the serving view, ``<pipeline>.<name>``; its tables are ``batch_<name>`` and ``speed_<name>``."""
     by: Sequence[str]
+    """The key: columns of the event to group by. Empty: one group of all events."""
     window: Window | SessionWindow
+    """How events are cut into windows of event time."""
     measures: Mapping[str, Measure]
+    """By name of the column in the serving view, what is computed of a key and window."""
 
     def states(self, schema: EventSchema) -> tuple[State, ...]:
         """The state columns of all measures, in order of definition."""
@@ -79,14 +101,61 @@ class Rollup:
 
 @dataclass(frozen=True, config=_CONFIG)
 class Pipeline:
-    """One pipeline, from its stream to its serving views.
+    """One pipeline, from its stream to its serving views. Its tables, streams, jobs and DAGs follow from it.
 
     Raises:
         DefinitionError: when it is made, listing every problem of the definition at once.
+
+    Examples:
+        Departures by carrier and hour, each flight counted once however often its record is delivered:
+
+        >>> from tidemark.definition import Count, KinesisStream, Mean, Pipeline, Quantile, Rollup, Window
+        >>> flights = Pipeline(
+        ...     name="flights",
+        ...     source=KinesisStream("flights"),
+        ...     schema="flight_id STRING, carrier STRING, delay BIGINT, departure TIMESTAMP",
+        ...     event_time="departure",
+        ...     key=["flight_id"],
+        ...     rollups=[
+        ...         Rollup(
+        ...             "by_carrier",
+        ...             by=["carrier"],
+        ...             window=Window("1 hour"),
+        ...             measures={"flights": Count(), "mean_delay": Mean("delay"), "median": Quantile("delay", 0.5)},
+        ...         )
+        ...     ],
+        ...     suite="expectations/flights.json",
+        ... )
+        >>> flights.events.names
+        ('flight_id', 'carrier', 'delay', 'departure')
+        >>> flights.allowed_lateness
+        datetime.timedelta(seconds=600)
+
+        All mistakes are reported at once:
+
+        >>> Pipeline(
+        ...     name="flights",
+        ...     source=KinesisStream("flights"),
+        ...     schema="flight_id STRING, delay BIGINT, departure TIMESTAMP",
+        ...     event_time="departed",
+        ...     key=["flight_id"],
+        ...     rollups=[
+        ...         Rollup("by_carrier", by=["carrier"], window=Window("1 hour"), measures={"mean": Mean("flight_id")})
+        ...     ],
+        ...     suite="expectations/flights.json",
+        ... )
+        Traceback (most recent call last):
+        ...
+        tidemark.core.errors.DefinitionError: pipeline 'flights':
+        event_time: unknown column 'departed'; the schema has flight_id, delay, departure;
+        rollup 'by_carrier': unknown column 'carrier'; the schema has flight_id, delay, departure;
+        rollup 'by_carrier', measure 'mean': Mean('flight_id') needs a number, but flight_id is STRING
     """
 
     name: str
+    """Name of the pipeline, and of the schema of its tables and views: lower-case letters, digits and underscores."""
     source: KinesisStream
+    """The stream that its events come from."""
     schema: str
     """Columns of an event, as Spark DDL. An event is a JSON object with these fields; others are ignored."""
     event_time: str
@@ -94,9 +163,11 @@ class Pipeline:
     key: Sequence[str]
     """Columns that identify one event, however often it was delivered."""
     rollups: Sequence[Rollup]
+    """What is aggregated; each rollup is a serving view. May be empty: then there is silver alone."""
     suite: str
     """Path of the Great Expectations suite, below the project: one suite for the stream's row rules and the batch."""
     description: str = ""
+    """What the pipeline is for, in a sentence, for those who read the definition."""
     required: Sequence[str] = ()
     """Columns that must not be null, beside the key and the event time."""
     deduplication_horizon: Duration = timedelta(hours=1)
@@ -137,7 +208,7 @@ class Pipeline:
     """``s3://BUCKET/FOLDER/`` where files of events land, as lines of JSON, gzipped or not: Airflow puts them into the
     stream. None: events come by the stream alone."""
     sample: str | None = None
-    """``module:function`` that yields sample events for ``tidemark produce``; none: events come from a file."""
+    """``module:function`` that yields sample events for ``tidemark produce``; None: events come from a file."""
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -153,7 +224,7 @@ class Pipeline:
         """The rollup of that name.
 
         Raises:
-            DefinitionError: there is none; the message lists those that exist.
+            DefinitionError: there is none; the message lists the existing ones.
         """
         for rollup in self.rollups:
             if rollup.name == name:
@@ -162,7 +233,11 @@ class Pipeline:
         raise DefinitionError(f"pipeline {self.name!r}", [f"no rollup {name!r}; it has {known}"])
 
     def column_type(self, name: str) -> ColumnType:
-        """Type of an event column."""
+        """Type of an event column.
+
+        Raises:
+            KeyError: there is no column of that name.
+        """
         return self.events[name]
 
     def _problems(self) -> list[str]:

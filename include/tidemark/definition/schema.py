@@ -25,7 +25,9 @@ _NO_TYPES_OF_SPARK = (exp.DataType.Type.TIME, exp.DataType.Type.DATETIME)
 """What sqlglot would write as a TIMESTAMP, though a time of day is none."""
 _DIGITS_OF_INTEGERS = {"BIGINT": 19, "INT": 10, "SMALLINT": 5}
 INTEGERS = frozenset(_DIGITS_OF_INTEGERS)
+"""Spellings of the integer types."""
 FLOATS = frozenset({"DOUBLE", "FLOAT"})
+"""Spellings of the floating-point types."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class ColumnType:
     """A Spark SQL type in its canonical spelling (``BIGINT``, ``DECIMAL(12,2)``) with its Arrow counterpart."""
 
     sql: str
+    """How Spark SQL writes the type, in capitals and without spaces."""
 
     @property
     def is_decimal(self) -> bool:
@@ -46,7 +49,7 @@ class ColumnType:
 
     @property
     def digits(self) -> tuple[int, int]:
-        """Decimal digits, and how many of them stand after the point; (0, 0) unless an integer or a DECIMAL."""
+        """Decimal digits, and how many of them stand after the point; (0, 0) unless it is an integer or a DECIMAL."""
         if self.is_decimal:
             precision, scale = self.sql[len("DECIMAL(") : -1].split(",")
             return int(precision), int(scale)
@@ -68,15 +71,23 @@ class Column:
     """One named column of an event."""
 
     name: str
+    """Name of the field in an event, and of the column in silver."""
     type: ColumnType
+    """Type of the column in silver."""
 
 
 class EventSchema:
-    """The columns of a pipeline's events, in the order of the DDL, and which of them says when an event happened."""
+    """The columns of a pipeline's events, in the order of the DDL, and which of them says when an event happened.
+
+    Iterates over its columns. ``name in schema`` says whether it has a column; ``schema[name]`` is its type, and raises
+    KeyError where there is none.
+    """
 
     def __init__(self, columns: tuple[Column, ...], event_time: str = "") -> None:
         self.columns = columns
+        """The columns in order."""
         self.event_time = event_time
+        """Name of the column that says when an event happened; empty if none was named."""
         self._by_name = {column.name: column for column in columns}
 
     def __iter__(self) -> Iterator[Column]:
@@ -99,6 +110,23 @@ def parse_ddl(ddl: str, event_time: str = "") -> EventSchema:
 
     Raises:
         ValueError: with a sentence that names the column and the types that are known.
+
+    Examples:
+        >>> from tidemark.definition.schema import parse_ddl
+        >>> schema = parse_ddl("flight STRING, fare DECIMAL(10, 2), departure TIMESTAMP", event_time="departure")
+        >>> schema.names
+        ('flight', 'fare', 'departure')
+        >>> schema["fare"].sql, schema["fare"].is_numeric
+        ('DECIMAL(10,2)', True)
+        >>> schema["departure"].arrow
+        TimestampType(timestamp[us, tz=UTC])
+
+        A type that is not known is named with those that are:
+
+        >>> parse_ddl("flight STRING, stops ARRAY<STRING>")
+        Traceback (most recent call last):
+        ...
+        ValueError: column 'stops' has type ARRAY<STRING>; known are STRING, BIGINT, INT, ...
     """
     try:
         create = sqlglot.parse_one(f"CREATE TABLE events ({ddl})", read="spark")

@@ -21,6 +21,16 @@ def sql_session(pipelines: list[Pipeline], settings: Settings) -> duckdb.DuckDBP
     Batch tables are pinned before speed tables, so that each view answers for a prefix of the log. Pipelines whose
     tables do not exist yet are left out. What cannot be read concerns nobody else: it is a view that raises
     duckdb.InvalidInputException when it is asked, with the reason and the remedy.
+
+    Examples:
+        What `tidemark sql` runs. With the pipeline and the settings of the example in [tidemark.serving][]:
+
+        >>> from tidemark.serving import sql_session
+        >>> with sql_session([flights], settings) as session:
+        ...     session.sql("SELECT carrier, sum(flights) FROM flights.by_carrier GROUP BY carrier").fetchall()
+        ...     session.sql("SELECT segment, flights__count FROM flights.speed_by_carrier ORDER BY segment").fetchall()
+        [('UA', 3)]
+        [(3, 2), (4, 1)]
     """
     connection = connect()
     for pipeline in pipelines:

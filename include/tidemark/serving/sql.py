@@ -31,11 +31,32 @@ def serving_sql(
     """One SELECT over the relations ``batch`` and ``speed``. Grain: one row a key and window that has an event.
 
     Columns: the keys, ``window_start``, ``window_end`` (exclusive), the measures, ``final`` (the watermark has passed
-    the window's end), ``newest_event`` and ``newest_arrival``. ``layer`` restricts the answer to what one layer
-    contributes. ``settled``: a relation with rows as from ``finished_sql``, of those of the batch table's rows that are
-    not in ``batch``; DuckDB only. ``covered_left_out``: of ``speed``, the rows that the batch covers were left out
-    before, file by file.
-    ``missing_measures``: by measure, dates with rows from before it was defined; a window of any of them has no value.
+    the window's end), ``newest_event`` and ``newest_arrival``. All times are UTC.
+
+    Args:
+        pipeline: The pipeline whose rollup it is.
+        rollup: The rollup to answer.
+        dialect: The engine that runs the text. DuckDB needs the sketch functions for approximate measures.
+        batch: The batch table, as the engine names it. Pin its version before that of ``speed``.
+        speed: The speed table, as the engine names it.
+        settled: A relation with rows as from ``finished_sql``, of those of the batch table's rows that are not in
+            ``batch``; DuckDB only.
+        layer: ``"batch"`` or ``"speed"``: only what that layer contributes; None: both.
+        covered_left_out: Whether the rows of ``speed`` that the batch covers were left out before, file by file.
+        missing_measures: By measure, dates with rows from before it was defined; a window of any of them has no value.
+
+    Examples:
+        With the pipeline and the snapshot of the example in [tidemark.serving][], in a DuckDB of your own:
+
+        >>> import duckdb
+        >>> from tidemark.definition import Dialect
+        >>> from tidemark.serving import serving_sql
+        >>> text = serving_sql(flights, flights.rollup("by_carrier"), Dialect.DUCKDB)
+        >>> with duckdb.connect() as own:
+        ...     _ = own.register("batch", snapshot.batch.to_pyarrow_table())
+        ...     _ = own.register("speed", snapshot.speed.to_pyarrow_table())
+        ...     own.sql(f"SELECT carrier, flights, longest_delay FROM ({text})").fetchall()
+        [('UA', 3, 45)]
     """
     schema = pipeline.events
     states = rollup.states(schema)

@@ -42,12 +42,19 @@ class ScanPlan(NamedTuple):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The batch and speed tables of a rollup, pinned so that together they hold exactly a prefix of the log."""
+    """The batch and speed tables of a rollup, pinned so that together they hold exactly a prefix of the log.
+
+    It never changes, and can be read until VACUUM removes its files.
+    """
 
     pipeline: Pipeline
+    """The pipeline, as it is defined now."""
     rollup: Rollup
+    """The rollup whose tables these are."""
     batch: DeltaTable
+    """The batch table at its pinned version."""
     speed: DeltaTable
+    """The speed table, pinned after the batch table."""
     added: tuple[Added, ...] = ()
     """Measures that rows from before they were defined lack."""
 
@@ -84,7 +91,10 @@ class Snapshot:
     def scan_plan(
         self, since: datetime | None = None, until: datetime | None = None, layer: Layer | None = None
     ) -> ScanPlan:
-        """The files that can hold events of windows that start in ``[since, until)``."""
+        """The files that can hold events of windows that start in ``[since, until)``; None: no limit.
+
+        ``layer``: no date counts as settled, so that the layers can be told apart.
+        """
         alone = set() if layer else self.settled
         batch = _of_dates(self.batch_files.rows, self, since, until)
         settled: dict[date, tuple[str, ...]] = {}
@@ -105,13 +115,23 @@ class Snapshot:
 
 @retry(retry=retry_if_exception_type(UnavailableError), stop=stop_after_delay(2), wait=wait_fixed(0.05), reraise=True)
 def pin(pipeline: Pipeline, rollup: Rollup, settings: Settings) -> Snapshot:
-    """Pin the newest state.
+    """Pin the newest state of a rollup.
 
     The batch table first: what it covers, refine had finished, so a later speed snapshot holds everything else of at
     least that prefix. The other way round, a date published in between would be missing (it was, in 1 answer of 281).
 
     Raises:
-        UnavailableError: a rollup that came back is being rolled up anew: one of its tables is, the other is not yet.
+        TableError: a table does not exist yet (NoTableError) or cannot be read; the message says what to do.
+        UnavailableError: a rollup that came back is being rolled up anew: one of its tables is, the other is not yet,
+            and two seconds did not change that.
+
+    Examples:
+        Each answer of one snapshot is of one state, however much is written meanwhile. Pin again for a newer one. With
+        the pipeline and the settings of the example in [tidemark.serving][]:
+
+        >>> from tidemark.serving import pin
+        >>> pin(flights, flights.rollup("by_carrier"), settings).position
+        7
     """
     tables = tables_of(pipeline, settings)
     batch = open_table(tables.batch[rollup.name], settings)
@@ -155,11 +175,34 @@ def answer(
     until: datetime | None = None,
     connection: duckdb.DuckDBPyConnection | None = None,
 ) -> pa.Table:
-    """The rollup's windows as of the snapshot, ordered by keys and window; ``layer``: only what that layer gives.
+    """The rollup's windows as of the snapshot, ordered by keys and window. Grain: one row a key and window.
 
-    ``since`` and ``until`` (exclusive, with a time zone) choose windows by their start; only the files of dates that
-    can hold their events are read, so the cost follows the question and not the history. Of sessions all are read.
-    A measure that was added has no value in windows with events from before, until their dates are reprocessed.
+    Columns as those of ``serving_sql``. A measure that was added has no value in windows with events from before, until
+    their dates are reprocessed.
+
+    Args:
+        snapshot: What ``pin`` gave.
+        layer: ``"batch"`` or ``"speed"``: only what that layer contributes; None: both.
+        since: Only windows that start at this time or later, with a time zone. The files of other dates are not read,
+            so the cost follows the question and not the history. Of sessions all files are read.
+        until: Only windows that start before this time, with a time zone.
+        connection: A DuckDB to ask, as ``connect`` gives it; by default one that this process keeps.
+
+    Examples:
+        With the snapshot of the example in [tidemark.serving][]:
+
+        >>> from datetime import UTC, datetime
+        >>> from tidemark.serving import answer
+        >>> nine, ten = datetime(2026, 5, 1, 9, tzinfo=UTC), datetime(2026, 5, 1, 10, tzinfo=UTC)
+        >>> answer(snapshot, since=nine, until=ten)["flights"].to_pylist()
+        [3]
+        >>> answer(snapshot, since=ten)["flights"].to_pylist()
+        []
+
+        What the batch has counted so far, without the late flight:
+
+        >>> answer(snapshot, layer="batch")["flights"].to_pylist()
+        [2]
     """
     with (connection or _shared()).cursor() as cursor:
         cursor.execute("SET TimeZone = 'UTC'")

@@ -19,7 +19,7 @@ _STEP = 1 << 15
 
 
 def cut(buffer: pa.Buffer, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], kind: pa.DataType) -> pa.Array:
-    """The slices [start, end), one at least, ascending and apart, of a buffer under 2 GiB, copied into an array.
+    """The slices ``[start, end)``, one at least, ascending and apart, of a buffer under 2 GiB, copied into an array.
 
     ``kind`` is binary or string; whether a string is UTF-8 is not looked at.
     """

@@ -76,18 +76,25 @@ class Summary:
     """Of a stream: how long it keeps a record, and when it was made (epoch seconds), which tells it from namesakes."""
 
     retention_seconds: float
+    """How long the stream keeps a record."""
     created_at: float
+    """When the stream was made, in epoch seconds."""
 
 
 @dataclass
 class Tally:
-    """What requests cost, for whoever wants to know."""
+    """What requests cost, summed up."""
 
     calls: int = 0
+    """Requests sent, repetitions included."""
     throttles: int = 0
+    """Answers that said to ask less often."""
     bytes: int = 0
+    """Bytes of the answers' bodies."""
     subscriptions: int = 0
+    """SubscribeToShard calls."""
     events: int = 0
+    """Events of subscriptions."""
 
 
 @dataclass
@@ -96,13 +103,21 @@ class KinesisClient:
 
     Throttles, 5xx and broken connections are repeated with jitter for ``patience_seconds``, then raise EndpointError.
     Credentials that the service refuses are read anew, and the request is repeated if they were replaced.
+
+    Raises:
+        AccessError: there are no credentials, or the AWS configuration cannot be used.
     """
 
     region: str
+    """Region that requests are signed for."""
     endpoint_url: str | None = None
+    """Where Kinesis is not AWS itself."""
     patience_seconds: float = 60.0
+    """How long a request is repeated."""
     identity: Identity = DEFAULT_IDENTITY
+    """Which credentials are used."""
     tally: Tally = field(default_factory=Tally)
+    """What its requests cost, where a call is not given a tally of its own."""
 
     def __post_init__(self) -> None:
         self._keys = Keys(self.identity, self.region)
@@ -116,6 +131,7 @@ class KinesisClient:
         self._url = str(url).rstrip("/") + "/"
         self._connections = Connections(_CONNECTIONS, self.identity.profile)
         self.clock = ServiceClock()
+        """The service's clock, as its answers tell it."""
         self._summaries: dict[str, tuple[float, Summary]] = {}
 
     def now(self) -> float:
@@ -123,7 +139,11 @@ class KinesisClient:
         return self.clock.now()
 
     def shards(self, stream: dict[str, str]) -> list[Shard]:
-        """All shards that the stream still lists, open and closed."""
+        """All shards that the stream still lists, open and closed.
+
+        Raises:
+            KinesisSourceError: as ``call`` says.
+        """
         for _ in range(_LISTINGS - 1):
             try:
                 return self._listed(stream)
@@ -151,7 +171,11 @@ class KinesisClient:
             request = {"NextToken": answer["NextToken"]}
 
     def has_shard(self, stream: dict[str, str], shard_id: str) -> bool:
-        """Whether a shard that a list leaves out is there all the same: lists may be incomplete or late."""
+        """Whether a shard that a list leaves out is there all the same: lists may be incomplete or late.
+
+        Raises:
+            KinesisSourceError: as ``call`` says.
+        """
         try:
             self.call("GetShardIterator", {**stream, "ShardId": shard_id, **iterator_arguments(TRIM_HORIZON)})
         except StreamNotFoundError:
@@ -159,7 +183,11 @@ class KinesisClient:
         return True
 
     def summary(self, stream: dict[str, str], *, anew: bool = False) -> "Summary":
-        """What DescribeStreamSummary says; asked for now and again, or ``anew``, as somebody may change the stream."""
+        """What DescribeStreamSummary says, ten minutes old at most; ``anew``: asked for now.
+
+        Raises:
+            KinesisSourceError: as ``call`` says.
+        """
         key, now = str(stream), time.monotonic()
         if anew or key not in self._summaries or now - self._summaries[key][0] >= _SUMMARY_KNOWN_SECONDS:
             told = self.call("DescribeStreamSummary", dict(stream))["StreamDescriptionSummary"]
@@ -168,13 +196,20 @@ class KinesisClient:
         return self._summaries[key][1]
 
     def retention_seconds(self, stream: dict[str, str]) -> float:
-        """How long the stream keeps a record."""
+        """How long the stream keeps a record, as ``summary`` knows it.
+
+        Raises:
+            KinesisSourceError: as ``call`` says.
+        """
         return self.summary(stream).retention_seconds
 
     def iterator(self, stream: dict[str, str], shard_id: str, position: str) -> str:
         """An iterator at a position; it expires five minutes later.
 
-        Raises ShardGoneError where the shard is gone, StreamNotFoundError where its stream is.
+        Raises:
+            ShardGoneError: the shard is gone: it closed, and its records aged out.
+            StreamNotFoundError: its stream is gone.
+            KinesisSourceError: as ``call`` says.
         """
         request = {**stream, "ShardId": shard_id, **iterator_arguments(position)}
 
@@ -195,7 +230,12 @@ class KinesisClient:
             raise self._gave_up("GetShardIterator", error) from error
 
     def records(self, iterator: str, limit: int, stream_arn: str | None = None, tally: Tally | None = None) -> Page:
-        """One GetRecords call, counted in ``tally``. Raises IteratorExpiredError."""
+        """The records of one GetRecords call, repeated as ``call`` is, and counted in ``tally``.
+
+        Raises:
+            IteratorExpiredError: the iterator is older than five minutes.
+            KinesisSourceError: as ``call`` says.
+        """
         request: dict[str, Any] = {"ShardIterator": iterator, "Limit": limit}
         if stream_arn:  # lets the service find the account where the stream is another's
             request["StreamARN"] = stream_arn
@@ -206,8 +246,14 @@ class KinesisClient:
     ) -> urllib3.BaseHTTPResponse:
         """One SubscribeToShard call, not repeated: the answer, whose body is the event stream, for the caller to close.
 
-        Events may be ``wait_seconds`` apart. Raises SubscriptionError for what a repetition may cure, and
-        RequestRefusedError also while another subscription of the consumer holds the shard.
+        Events may be ``wait_seconds`` apart.
+
+        Raises:
+            SubscriptionError: what failed may succeed a little later.
+            RequestRefusedError: the request is refused; also while another subscription of the consumer holds the
+                shard.
+            StreamNotFoundError: the consumer or the shard does not exist.
+            AccessError: the credentials are refused.
         """
         kind = iterator_arguments(position)
         start = {"Type": kind["ShardIteratorType"], "SequenceNumber": kind.get("StartingSequenceNumber")}
@@ -226,11 +272,24 @@ class KinesisClient:
             raise SubscriptionError(str(error)) from error
 
     def put_records(self, body: bytes) -> dict[str, Any]:
-        """One PutRecords call, its request already JSON. What it says of each record is the caller's to read."""
+        """The answer of one PutRecords call, its request already JSON, repeated as ``call`` is.
+
+        Records that the service refused are in the answer: it is the caller's to look, and to put these again.
+
+        Raises:
+            KinesisSourceError: as ``call`` says.
+        """
         return self._repeated("PutRecords", body, lambda answer: dict(orjson.loads(answer)))
 
     def call(self, action: str, request: dict[str, Any]) -> dict[str, Any]:
-        """One request with its repetitions. Raises the errors of this package, each with its remedy."""
+        """The answer to one request, repeated while the failure may pass.
+
+        Raises:
+            EndpointError: it kept failing for ``patience_seconds``, or the endpoint is not a URL.
+            StreamNotFoundError: the stream, or what is in it, does not exist.
+            AccessError: the credentials are missing or refused, or lack a permission.
+            RequestRefusedError: the service refused it for another reason.
+        """
         # The answer to what has nothing to tell (DeregisterStreamConsumer) has no body.
         return self._repeated(action, orjson.dumps(request), lambda body: dict(orjson.loads(body or b"{}")))
 
@@ -328,5 +387,9 @@ class KinesisClient:
 
 @functools.cache
 def shared_client(region: str, endpoint_url: str | None, identity: Identity = DEFAULT_IDENTITY) -> KinesisClient:
-    """One client a process, endpoint and identity, so that connections stay open from one micro-batch to the next."""
+    """One client a process, endpoint and identity, so that connections stay open from one micro-batch to the next.
+
+    Raises:
+        AccessError: as ``KinesisClient`` says.
+    """
     return KinesisClient(region, endpoint_url, identity=identity)

@@ -30,8 +30,6 @@ class Connections:
 
     Where there are many servers (a ledger on HDFS meets all its DataNodes), those of the one that was asked longest ago
     are closed; an answer that is still being read is read to its end.
-
-    Errors are urllib3's, but for AccessError where a bundle of certificate authorities or a profile cannot be read.
     """
 
     def __init__(self, size: int, profile: str | None = None) -> None:
@@ -42,7 +40,12 @@ class Connections:
         self._lock = threading.Lock()
 
     def send(self, method: str, url: str, **how: Any) -> urllib3.BaseHTTPResponse:
-        """One request, not repeated; redirects are the caller's to follow."""
+        """The answer to one request, not repeated; redirects are the caller's to follow.
+
+        Raises:
+            AccessError: a bundle of certificate authorities, or a profile, cannot be read.
+            urllib3.exceptions.HTTPError: the server cannot be reached, or its answer broke off.
+        """
         return self._pool(url).urlopen(method, url, redirect=False, **how)
 
     def _pool(self, url: str) -> urllib3.PoolManager:

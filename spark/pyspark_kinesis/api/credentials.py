@@ -19,26 +19,36 @@ from pyspark_kinesis.errors import AccessError
 
 @dataclass(frozen=True)
 class Identity:
-    """What options say of it. Secrets never are options: they would be in query plans, in logs and in the UI."""
+    """Which credentials options ask for. Secrets are never options: plans, logs and the UI would show them."""
 
     profile: str | None = None
+    """A profile of ``~/.aws``; None: AWS's default chain."""
     role_arn: str | None = None
+    """A role to assume with these credentials; None: they are used themselves."""
     role_session_name: str = "pyspark-kinesis"
+    """Name of the role's session, which CloudTrail shows."""
     role_external_id: str | None = None
+    """The external ID that the role's trust policy may ask for."""
     sts_endpoint_url: str | None = None
+    """Where STS is not AWS's own."""
 
 
 DEFAULT = Identity()
+"""AWS's default chain."""
 _RENEW_SECONDS = 20.0
 """Between two replacements of refused credentials: a role gives others each time, which may be refused, too."""
 DEFAULT_REGION = "us-east-1"
+"""The region where nothing names one."""
 
 
 def region_of(profile: str | None) -> str:
     """The region that the environment or the profile names, else us-east-1.
 
     AWS_REGION comes first, as in the AWS SDKs' reference guide; then what botocore knows: AWS_DEFAULT_REGION, and
-    ``region`` of the profile. Raises AccessError for a profile that is not there.
+    ``region`` of the profile.
+
+    Raises:
+        AccessError: the profile is not there, or the AWS configuration cannot be read.
     """
     if region := os.environ.get("AWS_REGION"):
         return region
@@ -53,6 +63,9 @@ class Keys:
 
     botocore renews those of a role or of an instance before they expire; keys in a profile it reads once a process, and
     somebody may replace them. Safe to share between threads.
+
+    Raises:
+        AccessError: there are none.
     """
 
     def __init__(self, identity: Identity, region: str) -> None:
@@ -63,7 +76,12 @@ class Keys:
         self._credentials = credentials_of(identity, region)
 
     def current(self) -> ReadOnlyCredentials:
-        """Those to sign with. Raises AccessError, and TransientError where who gives them cannot be reached."""
+        """Those to sign with.
+
+        Raises:
+            AccessError: there are none any more, or the role cannot be assumed.
+            TransientError: the service that gives them cannot be reached.
+        """
         credentials = self._credentials
         try:
             return self._frozen(credentials)
@@ -77,7 +95,9 @@ class Keys:
     def renewed(self, refused: ReadOnlyCredentials) -> bool:
         """Whether there are others by now than those that were refused: reads them anew, takes new ones once in 20 s.
 
-        Raises what ``current`` raises.
+        Raises:
+            AccessError: as ``current`` says.
+            TransientError: as ``current`` says.
         """
         with self._lock:
             if self._frozen(self._credentials) != refused:  # another thread was quicker
@@ -112,7 +132,8 @@ class Keys:
 def credentials_of(identity: Identity, region: str) -> Any:
     """Credentials as botocore has them, a role's renewed before they expire.
 
-    Raises AccessError where there are none.
+    Raises:
+        AccessError: there are none, or the AWS configuration cannot be used.
     """
     try:
         session = Session(profile=identity.profile)

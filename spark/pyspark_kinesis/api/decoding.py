@@ -34,9 +34,13 @@ class Records:
     """Kinesis records in order, as columns. Arrivals are epoch milliseconds."""
 
     data: pa.BinaryArray
+    """The records' bytes."""
     keys: pa.StringArray
+    """Partition keys; null where a record has none."""
     numbers: pa.StringArray
+    """Sequence numbers."""
     arrivals_ms: npt.NDArray[np.int64]
+    """Approximate arrival times, in epoch milliseconds."""
 
     def __len__(self) -> int:
         return len(self.arrivals_ms)
@@ -47,7 +51,7 @@ class Records:
         return str(self.numbers[-1]) if len(self) else None
 
     def part(self, start: int, stop: int | None = None) -> "Records":
-        """Those of a range of places."""
+        """The records at places ``[start, stop)``."""
         at = slice(start, stop)
         return Records(self.data[at], self.keys[at], self.numbers[at], self.arrivals_ms[at])
 
@@ -79,20 +83,20 @@ def joined(pieces: Sequence[Records]) -> Records:
 
 @dataclass(frozen=True)
 class Page:
-    """One answer of GetRecords, or one event of SubscribeToShard, which are written alike.
-
-    ``behind_ms`` is 0 at the tip. ``following``: the iterator, or the sequence number, to go on from; without one, the
-    shard has ended. ``children``: whether it names the shards that follow.
-    """
+    """One answer of GetRecords, or one event of SubscribeToShard, which are written alike."""
 
     records: Records
+    """The records in order."""
     behind_ms: int
+    """How far behind the tip of the shard it is, in milliseconds; 0 at the tip."""
     following: str | None
+    """The iterator, or the sequence number, to go on from; None: the shard has ended."""
     children: bool = False
+    """Whether it names the shards that follow."""
 
     @property
     def closed(self) -> bool:
-        """Nothing will ever follow."""
+        """Whether the shard has ended, so that nothing will ever follow."""
         return self.following is None
 
 
@@ -105,14 +109,23 @@ def shard_end() -> Page:
 def decode(body: bytes) -> Page:
     """The records of an answer, or of an event's payload, and where it stands.
 
-    Raises ValueError, KeyError or TypeError if it is neither.
+    Raises:
+        ValueError: it is not JSON, or a value is not what the API promises.
+        KeyError: a field is missing.
+        TypeError: a field is of another kind.
     """
     page = decode_alike(body) if _SMALL_BYTES <= len(body) <= _LARGE_BYTES else None
     return page or decode_any(body)
 
 
 def decode_any(body: bytes) -> Page:
-    """By a JSON parser, record by record: takes whatever the API may answer."""
+    """As ``decode``, by a JSON parser, record by record: takes whatever the API may answer.
+
+    Raises:
+        ValueError: as ``decode`` says.
+        KeyError: as ``decode`` says.
+        TypeError: as ``decode`` says.
+    """
     answer = orjson.loads(body)
     records = answer["Records"]
     seconds = np.array([record["ApproximateArrivalTimestamp"] for record in records], np.float64)
@@ -127,7 +140,7 @@ def decode_any(body: bytes) -> Page:
 
 
 def decode_alike(body: bytes) -> Page | None:
-    """All records at once; None, where they are not all written alike, or in some way that is not foreseen here."""
+    """As ``decode``, all records at once; None where they are not written alike, or in a way not foreseen here."""
     text, escaped = body, b"\\" in body
     if escaped:
         # As long as before, and every quote that is left delimits a string.

@@ -11,6 +11,7 @@ MAX_RECORDS = 50_000
 """User records of an aggregate. One of more is handed on as it is: two bytes make a record, so that a megabyte could
 become half a million rows, of which no bound of bytes takes notice."""
 MAGIC = b"\xf3\x89\x9a\xc2"
+"""What an aggregate begins with."""
 _DIGEST_BYTES = 16
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 # Field number and wire type, as they stand before a value.

@@ -2,13 +2,13 @@
 
 A position is a plain string, so that offsets and ledger files stay readable JSON:
 
-===================  ==========================================================
-``TRIM_HORIZON``     before the oldest record that the stream still holds
-``@1700000000.123``  before the first record that arrived at or after that time (epoch seconds)
-``4966…``            after the record of that sequence number
-``=4966…``           at that record itself; only to see whether it is still there
-``SHARD_END``        after the last record of a closed shard
-===================  ==========================================================
+| position | where it is |
+|---|---|
+| `TRIM_HORIZON` | before the oldest record that the stream still holds |
+| `@1700000000.123` | before the first record that arrived at or after that time (epoch seconds) |
+| `4966…` | after the record of that sequence number |
+| `=4966…` | at that record itself; only to see whether it is still there |
+| `SHARD_END` | after the last record of a closed shard |
 """
 
 import math
@@ -16,21 +16,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 TRIM_HORIZON = "TRIM_HORIZON"
+"""The position before the oldest record."""
 SHARD_END = "SHARD_END"
+"""The position after the last record of a closed shard."""
 LATEST = "LATEST"
+"""Where a query may ask to start: behind what is there. Not a position: it is pinned to one at the first start."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard as ListShards describes it. ``parents``: none, one (a split) or two (a merge).
+    """One shard as ListShards describes it.
 
     Shard ids repeat between streams, so where a query reads several, all go by ``<stream>/<shard id>``.
     """
 
     shard_id: str
+    """Its id, or its key."""
     parents: tuple[str, ...] = ()
-    # Nothing is put into it any more: it was split or merged.
+    """The shards that it came of: none, one (a split) or two (a merge)."""
     closed: bool = False
+    """Whether nothing is put into it any more, because it was split or merged."""
 
     def of(self, stream: str) -> "Shard":
         """This shard by its key."""
@@ -55,7 +60,7 @@ def at_time(epoch_seconds: float) -> str:
 
 
 def is_position(text: str) -> bool:
-    """Whether a text is a position."""
+    """Whether a string is a position."""
     if text in (TRIM_HORIZON, SHARD_END):
         return True
     if text.startswith("@"):
@@ -64,7 +69,11 @@ def is_position(text: str) -> bool:
 
 
 def iterator_arguments(position: str) -> dict[str, str | float]:
-    """What GetShardIterator is asked for a position. ``SHARD_END`` has no iterator: ValueError."""
+    """What GetShardIterator is asked for a position.
+
+    Raises:
+        ValueError: the position is ``SHARD_END``, which has no iterator.
+    """
     if position == TRIM_HORIZON:
         return {"ShardIteratorType": "TRIM_HORIZON"}
     if position.startswith("@"):

@@ -23,7 +23,10 @@ class TransientError(Exception):
 def patiently(attempt: Callable[[], _Answer], seconds: float, what: str) -> _Answer:
     """What ``attempt`` returns, repeated with jitter while it raises TransientError.
 
-    Raises the last TransientError when ``seconds`` are over. ``what``: for the log, who is asked for what.
+    ``what``: for the log, who is asked for what.
+
+    Raises:
+        TransientError: the last one, when ``seconds`` are over.
     """
     said = False
 

@@ -1,11 +1,10 @@
-"""What people write who come from other connectors, and what to write here instead.
+"""Options of other connectors, and what to write here instead.
 
 Sources: the READMEs and option classes of awslabs/spark-sql-kinesis-connector, "Kinesis connections" of AWS Glue's
 documentation, and "Connect to Amazon Kinesis" of Databricks'. docs/kinesis/moving.md of the repository says the same by
 connector, and a test compares the two.
 """
 
-# Names that have a counterpart here.
 FOREIGN = {
     # awslabs
     "kinesis.streamName": "streamName",
@@ -60,6 +59,7 @@ FOREIGN = {
     # Others
     "kinesisEndpointUrl": "endpointUrl",
 }
+"""By option of another connector, the one to use here."""
 
 _BY_THE_CALL = (
     "each GetRecords call asks for as many records as the limits leave, up to 10,000; maxRecordsPerShardPerTrigger "
@@ -73,7 +73,6 @@ _NO_EMPTY_BATCHES = "no micro-batch is started where there is nothing to read"
 _REPEATED = "throttles, 5xx and broken connections are repeated with jitter, for a minute"
 _PARSE_IT = "data comes as the bytes that were put: parse it with from_json, from_csv or from_avro"
 _AS_THEY_ARE = "a row becomes one record: nothing is aggregated or kept back"
-# Names of what needs no option here.
 NEEDLESS = {
     "kinesis.clientNumRetries": _REPEATED,
     "kinesis.clientRetryIntervalsMs": _REPEATED,
@@ -108,6 +107,7 @@ NEEDLESS = {
     "kinesis.internal.avoidEmptyBatches": _NO_EMPTY_BATCHES,
     "avoidEmptyBatches": _NO_EMPTY_BATCHES,
 }
+"""By option of another connector that needs none here, the reason."""
 
 _SECRETS = {
     "awsaccesskey",

@@ -11,11 +11,11 @@ from pyspark_kinesis.options.stream import (
     Options,
     Stream,
     at_iso_time,
-    boolean_of,
     named_positions,
     parse,
     refuse_unknown,
 )
+from pyspark_kinesis.options.values import boolean_of
 
 # What a stream needs to go on from where it was, and in portions.
 _STREAMS_ONLY = (
@@ -36,6 +36,7 @@ KNOWN_TO_BATCH = (
     "endingTimestamp",
     "filterPushdown",
 )
+"""Names of the options of ``read``."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,15 @@ class BatchOptions:
     """What a batch read asks for."""
 
     source: Options
-    # Records that arrived later are not wanted (epoch seconds); without ``ends``, nor are those since the planning.
+    """What it shares with a stream: streams, region, credentials, where to start."""
     until: float = math.inf
-    # The last sequence number wanted of each shard (keys of positions.py); if given, other shards are not read.
+    """``endingTimestamp``: records that arrived later (epoch seconds) are not wanted; without ``ends``, neither are
+    those that come after the planning."""
     ends: Mapping[str, str] = field(default_factory=dict)
-    # Take filters of the query, which Spark allows only with spark.sql.python.filterPushdown.enabled.
+    """``endingPosition``: by key of a shard, the last sequence number wanted; if given, other shards are not read."""
     filter_pushdown: bool = False
+    """``filterPushdown``: take filters of the query, which Spark allows only with
+    ``spark.sql.python.filterPushdown.enabled``."""
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -57,7 +61,12 @@ class BatchOptions:
 
 
 def parse_batch(options: Mapping[str, str]) -> BatchOptions:
-    """Options of a batch read. Raises OptionError as ``options.stream.parse`` does."""
+    """Options of a batch read.
+
+    Raises:
+        OptionError: as ``options.stream.parse`` says, or an option is a stream's only, or nothing would be read.
+        AccessError: as ``options.stream.parse`` says.
+    """
     given = {name.lower(): str(value) for name, value in options.items()}
     if wrong := [name for name in _STREAMS_ONLY if name.lower() in given]:
         raise OptionError(f"{', '.join(wrong)}: for readStream, with ledgerLocation; a batch read keeps nothing")

@@ -8,13 +8,15 @@ from pyspark.sql.types import BinaryType, DataType, StringType, StructType
 from pyspark_kinesis.api.credentials import DEFAULT as DEFAULT_IDENTITY
 from pyspark_kinesis.api.credentials import Identity, region_of
 from pyspark_kinesis.errors import OptionError
-from pyspark_kinesis.options.stream import Stream, count_of, identity_of, refuse_unknown, seconds_of, streams_of
+from pyspark_kinesis.options.stream import Stream, identity_of, refuse_unknown, streams_of
+from pyspark_kinesis.options.values import count_of, seconds_of
 
 KNOWN_TO_WRITER = (
     "streamName", "streamARN", "region", "endpointUrl", "roleArn", "roleSessionName", "roleExternalId",
     "stsEndpointUrl", "awsProfile", "maxRecordsPerPut", "maxBytesPerPut", "maxRecordBytes", "requestsInFlight",
     "patienceSeconds",
 )  # fmt: skip
+"""Names of the options of ``write`` and ``writeStream``."""
 _COLUMNS: dict[str, tuple[type[DataType], ...]] = {
     "data": (BinaryType, StringType),
     "partitionKey": (StringType,),
@@ -31,26 +33,34 @@ _TAKES = (
 class PutOptions:
     """What a write asks for. Sizes in bytes; a record's is its data's and its partition key's."""
 
-    # None: each row names its own.
     stream: Stream | None
+    """``streamName`` or ``streamARN``; None: each row names its own."""
     region: str
+    """``region``: else that of the ARN, of the environment or of the profile."""
     endpoint_url: str | None
+    """``endpointUrl``: where Kinesis is not AWS itself."""
     identity: Identity = DEFAULT_IDENTITY
+    """``awsProfile``, ``roleArn`` and what goes with it: which credentials are used."""
     # A PutRecords call may have 500 records. Its bytes and a record's are the limits that hold for every stream: AWS
     # takes twice as much a call by now, and larger records where a stream's MaxRecordSizeInKiB was raised.
     records_per_put: int = 500
+    """``maxRecordsPerPut``: records of a PutRecords call, 500 at most."""
     bytes_per_put: int = 5 * 1024 * 1024
+    """``maxBytesPerPut``: bytes of a PutRecords call."""
     record_bytes: int = 1024 * 1024
+    """``maxRecordBytes``: bytes of a record; a larger one fails the write."""
     requests_in_flight: int = 4
+    """``requestsInFlight``: PutRecords calls that a task has under way at once, 32 at most."""
     patience_seconds: float = 60.0
+    """``patienceSeconds``: how long records that the service refuses for now are put again."""
 
 
 def parse_put(options: Mapping[str, str], schema: StructType) -> PutOptions:
-    """Options of a write of rows of a schema.
+    """Options of a write of rows of a schema. The stream is an option, unless the rows have a column streamName.
 
-    Raises OptionError as ``options.stream.parse`` does, and for columns that cannot be put.
-
-    The stream is an option, unless the rows have a column streamName.
+    Raises:
+        OptionError: as ``options.stream.parse`` says, or a column cannot be put, or ``data`` is missing.
+        AccessError: as ``options.stream.parse`` says.
     """
     _check_columns(schema)
     given = {name.lower(): str(value) for name, value in options.items()}

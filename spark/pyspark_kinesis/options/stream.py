@@ -14,11 +14,14 @@ from pyspark_kinesis.api.positions import LATEST, TRIM_HORIZON, at_time, is_posi
 from pyspark_kinesis.api.service_clock import ServiceClock
 from pyspark_kinesis.errors import OptionError
 from pyspark_kinesis.options.aliases import advice, is_secret
+from pyspark_kinesis.options.values import boolean_of, count_of, seconds_of
 
 AT_TIMESTAMP = "AT_TIMESTAMP"
-# Times that are ahead of the service's clock by less are waited for: that much two clocks may differ unseen.
+"""The ``startingPosition`` that goes with ``startingTimestamp``."""
 FUTURE_SECONDS = 5.0
+"""Times that are ahead of the service's clock by less are waited for: that much two clocks may differ unseen."""
 STREAM_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
+"""What the name of a stream, or of a consumer, looks like."""
 _CONSUMER_ARN = re.compile(r"arn:[^:]+:kinesis:(?P<region>[^:]+):\d*:stream/(?P<stream>[^/]+)/consumer/[^/:]+:\d+")
 
 KNOWN = (
@@ -48,6 +51,7 @@ KNOWN = (
     "tasks",
     "shardRefreshSeconds",
 )
+"""Names of the options of ``readStream``; Spark takes them in any case."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,9 @@ class Stream:
     """One stream that a query reads."""
 
     name: str
+    """Its name, by which offsets and messages know it."""
     arn: str | None = None
+    """Its ARN, where ``streamARN`` named it: it may be another account's then."""
 
     @property
     def arguments(self) -> dict[str, str]:
@@ -68,28 +74,45 @@ class Options:
     """What a query asks for. Times in seconds, sizes in bytes of record data; limits are per micro-batch."""
 
     streams: tuple[Stream, ...]
+    """``streamName`` or ``streamARN``: the streams, all of one region."""
     region: str
+    """``region``: else that of the ARNs, of the environment or of the profile."""
     endpoint_url: str | None
+    """``endpointUrl``: where Kinesis is not AWS itself."""
     ledger_location: str
+    """``ledgerLocation``: the folder of the ledger, which must live as long as the checkpoint location."""
     ledger_endpoint_url: str | None = None
+    """``ledgerEndpointUrl``: of a ledger on an S3 that is not AWS itself."""
     identity: Identity = DEFAULT_IDENTITY
-    # "LATEST", or a position for every shard, with ``named`` overriding it shard by shard (keys of positions.py).
+    """``awsProfile``, ``roleArn`` and what goes with it: which credentials are used."""
     starting_position: str = TRIM_HORIZON
+    """``startingPosition``, ``startingTimestamp``: LATEST, or a position for every shard."""
     named: Mapping[str, str] = field(default_factory=dict)
-    # Enhanced fan-out: the name of a consumer in each stream, or the ARN of one by stream; neither: GetRecords.
+    """``startingPosition`` as JSON: by key of a shard, a position instead of ``starting_position``."""
     consumer_name: str | None = None
+    """``consumerName``: enhanced fan-out by a consumer of this name in each stream. Neither: GetRecords."""
     consumer_arns: Mapping[str, str] = field(default_factory=dict)
+    """``consumerARN``: by stream, the consumer to use."""
     fail_on_data_loss: bool = True
+    """``failOnDataLoss``: whether records that aged out unread are an error, or are skipped."""
     max_records: int | None = None
+    """``maxRecordsPerTrigger``; None: no limit."""
     max_records_per_shard: int | None = None
+    """``maxRecordsPerShardPerTrigger``; None: no limit."""
     max_bytes: int = 256 * 1024 * 1024
+    """``maxBytesPerTrigger``."""
     max_bytes_per_shard: int | None = None
+    """``maxBytesPerShardPerTrigger``; None: no limit."""
     max_fetch_seconds: float = 10.0
-    # The API allows five a shard, shared by all who read the stream; 0 means no pacing (emulators).
+    """``maxFetchSeconds``: how long a task fetches before it hands on what it has."""
     max_calls_per_second: float = 5.0
+    """``maxGetRecordsPerSecond``, a shard: the API allows five, shared by all readers; 0: no pacing (emulators)."""
     shards_per_task: int | None = None
+    """``shardsPerTask``; by default each shard that is behind has a task of its own, and the others share tasks."""
     tasks: int | None = None
+    """``tasks``: how many a micro-batch has, instead of ``shards_per_task``."""
     shard_refresh_seconds: float = 30.0
+    """``shardRefreshSeconds``: how often shards are listed."""
 
     @property
     def fan_out(self) -> bool:
@@ -97,11 +120,19 @@ class Options:
         return bool(self.consumer_name or self.consumer_arns)
 
     def stream_of(self, key: str) -> Stream:
-        """The stream of a shard."""
+        """The stream of a shard, by its key.
+
+        Raises:
+            OptionError: the options do not name it.
+        """
         return self.stream_named(parts_of(key)[0])
 
     def stream_named(self, name: str) -> Stream:
-        """A stream of the query. Raises OptionError for another one, which a checkpoint may still know."""
+        """A stream of the query.
+
+        Raises:
+            OptionError: the options do not name it; a checkpoint may still know it.
+        """
         for stream in self.streams:
             if stream.name == name:
                 return stream
@@ -119,10 +150,12 @@ def no_longer_named(names: Sequence[str], streams: Sequence[Stream]) -> str:
 
 
 def parse(options: Mapping[str, str]) -> Options:
-    """Options from Spark, whose names are case-insensitive.
+    """Options of ``readStream`` from Spark, whose names are case-insensitive.
 
-    Raises OptionError for a name that is unknown (listing those that are known), a value that does not parse, a
-    required option that is missing, and options that contradict each other.
+    Raises:
+        OptionError: a name is unknown (the message lists the known ones), a value does not parse, a required option is
+            missing, or options contradict each other.
+        AccessError: no option names the region, and ``awsProfile`` is a profile that is not there.
     """
     given = {name.lower(): str(value) for name, value in options.items()}
     refuse_unknown(given)
@@ -166,7 +199,11 @@ def parse(options: Mapping[str, str]) -> Options:
 
 
 def refuse_unknown(given: Mapping[str, str], known_names: Sequence[str] = KNOWN) -> None:
-    """Raise OptionError for names that are not known, or are some other connector's, or a secret's."""
+    """Check the names of options; those of other connectors are answered with the name to use here.
+
+    Raises:
+        OptionError: a name is not known, is another connector's, or would hold a secret.
+    """
     ours = {name.lower(): name for name in known_names}
     unknown = sorted(set(given) - set(ours))
     if secrets := [name for name in unknown if is_secret(name)]:
@@ -183,7 +220,12 @@ def refuse_unknown(given: Mapping[str, str], known_names: Sequence[str] = KNOWN)
 def streams_of(
     names: str | None, arns: str | None, region: str | None, profile: str | None = None
 ) -> tuple[tuple[Stream, ...], str]:
-    """The streams, and the region they share: that of the option, of the ARNs, or what ``region_of`` finds."""
+    """The streams, and the region they share: that of the option, of the ARNs, or what ``region_of`` finds.
+
+    Raises:
+        OptionError: neither names nor ARNs are given, or both; one is malformed or named twice; the regions differ.
+        AccessError: the profile is not there.
+    """
     if bool(names) == bool(arns):
         raise OptionError("set exactly one of streamName and streamARN")
     if names:
@@ -239,7 +281,11 @@ def _consumers(name: str | None, arns: str | None, streams: tuple[Stream, ...], 
 
 
 def identity_of(text: Callable[[str], str | None]) -> Identity:
-    """As whom to ask, from options. Raises OptionError for what goes with a role where there is none."""
+    """Which credentials are used, from options.
+
+    Raises:
+        OptionError: an option that goes with a role is set, and ``roleArn`` is not.
+    """
     role = text("roleArn")
     if role is None and (lone := [n for n in ("roleSessionName", "roleExternalId", "stsEndpointUrl") if text(n)]):
         raise OptionError(f"{', '.join(lone)} without roleArn: set the role to assume")
@@ -265,7 +311,11 @@ def _starting(position: str, timestamp: str | None, streams: tuple[Stream, ...])
 
 
 def at_iso_time(option: str, timestamp: str) -> str:
-    """The position of a time, whole milliseconds as arrivals have them. Raises OptionError where it is none."""
+    """The position of a time in ISO 8601, in whole milliseconds as arrivals have them; UTC if it names no zone.
+
+    Raises:
+        OptionError: the string is not such a time.
+    """
     try:
         # Not datetime.fromisoformat: that of Python 3.10 knows no Z.
         moment = isoparse(timestamp)
@@ -276,7 +326,11 @@ def at_iso_time(option: str, timestamp: str) -> str:
 
 
 def refuse_future(clock: ServiceClock, since: float) -> None:
-    """Raise OptionError for a starting time that the service's clock has not reached, which Kinesis would refuse."""
+    """Check a starting time (epoch seconds) against the service's clock.
+
+    Raises:
+        OptionError: the clock has not reached it, so that Kinesis would refuse it.
+    """
     if (ahead := clock.seconds_until(since)) > FUTURE_SECONDS:
         raise OptionError(
             f"startingTimestamp is {ahead:.0f} s in the future by the service's clock, where nothing can be read yet: "
@@ -285,7 +339,11 @@ def refuse_future(clock: ServiceClock, since: float) -> None:
 
 
 def named_positions(option: str, text: str, streams: tuple[Stream, ...], words: str) -> dict[str, str]:
-    """Positions by shard key, from JSON by shard id, or by stream and shard id. Raises OptionError for other text."""
+    """Positions by shard key, from JSON by shard id, or by stream and shard id.
+
+    Raises:
+        OptionError: the string is not such JSON; the message says that ``words`` would do, too.
+    """
     try:
         given = json.loads(text)
     except ValueError:
@@ -304,38 +362,3 @@ def named_positions(option: str, text: str, streams: tuple[Stream, ...], words: 
             '{"stream": {…}}'
         )
     return {key_of(stream, shard): at for stream, shards in given.items() for shard, at in shards.items()}
-
-
-def boolean_of(name: str, value: str | None, default: bool) -> bool:
-    """True or false. Raises OptionError for any other text."""
-    if value is None:
-        return default
-    if value.lower() not in ("true", "false"):
-        raise OptionError(f"{name} must be true or false, not {value!r}")
-    return value.lower() == "true"
-
-
-def count_of(name: str, value: str | None, default: int | None) -> int | None:
-    """A whole number above 0. Raises OptionError for any other text."""
-    if value is None:
-        return default
-    try:
-        number = int(value)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise OptionError(f"{name} must be a whole number above 0, not {value!r}")
-    return number
-
-
-def seconds_of(name: str, value: str | None, default: float, *, zero: bool = False) -> float:
-    """A number above 0, or 0 where that is allowed. Raises OptionError for any other text."""
-    if value is None:
-        return default
-    try:
-        number = float(value)
-    except ValueError:
-        number = -1.0
-    if not (0 < number < 1e9 or (zero and number == 0)):
-        raise OptionError(f"{name} must be a number above 0{' or 0' if zero else ''}, not {value!r}")
-    return number

@@ -39,7 +39,11 @@ _DRIVER = "spark.emr-serverless.driverEnv."
 
 
 def check_emr(settings: Settings) -> None:
-    """Raise SettingsError, with all that is wrong, unless the settings say where on EMR Serverless jobs run."""
+    """Check that the settings say where on EMR Serverless jobs run.
+
+    Raises:
+        SettingsError: a setting is missing or malformed; the message lists all of them.
+    """
     problems = [
         f"TIDEMARK_{name.upper()} is not set"
         for name in ("emr_application_id", "emr_execution_role_arn")
@@ -60,8 +64,16 @@ class EmrJob(StatesLineage, EmrServerlessStartJobOperator):
     At most one driver at a time: a retry, and for streams any later run, waits for the job run of its name that is
     still alive, and starts none. EMR itself retries nothing: Airflow does. Marked as failed, the job run is cancelled.
 
+    Args:
+        settings: Name the application, its role and the places on S3, as ``check_emr`` wants them.
+        job: Name of the script in spark/jobs, without ``.py``; also the task's id.
+        pipeline: Name of the pipeline.
+        arguments: Arguments of the script after ``--pipeline``.
+        streaming: Whether the job runs until it is stopped, in EMR's mode STREAMING.
+        policy: What any operator takes: ``retries``, ``outlets`` and the like.
+
     Raises:
-        SettingsError: the settings do not say where.
+        SettingsError: a setting is missing or malformed; the message lists all of them.
     """
 
     def __init__(

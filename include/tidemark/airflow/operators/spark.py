@@ -34,6 +34,12 @@ class SparkJob(StatesLineage, SparkSubmitOperator):
     A refusal (``tidemark.core.errors.REFUSED``) fails without a retry, as nothing would be otherwise the next time.
     Whatever else ends a job, above all a lost driver, is retried as the task says. In deploy mode ``cluster`` exit
     codes do not come back, and a refusal is retried too.
+
+    Args:
+        settings: Where lake, state and bundle are; where the job runs, its connection says.
+        job: Name of the script in spark/jobs, without ``.py``.
+        pipeline: Name of the pipeline, for the assets that the run updates.
+        arguments: What ``SparkSubmitOperator`` takes: ``conn_id``, ``application_args``, and a task's policy.
     """
 
     def __init__(self, *, settings: Settings, job: str, pipeline: str, **arguments: Any) -> None:

@@ -16,7 +16,9 @@ class Dialect(StrEnum):
     """Engines for which serving SQL is written."""
 
     SPARK = "spark"
+    """Spark SQL, with Spark's own functions for sketches."""
     DUCKDB = "duckdb"
+    """DuckDB, with the sketch functions that ``tidemark.serving`` registers with a connection."""
 
 
 class State(NamedTuple):
@@ -27,15 +29,27 @@ class State(NamedTuple):
     """
 
     column: str
+    """Name of the column in the batch and speed tables: ``<measure>__<kind>``."""
     type: ColumnType
+    """Type of the column in the tables."""
     partial: str
+    """Aggregate over events, in Spark SQL: what the streams and the batch job compute."""
     merge: dict[Dialect, str]
+    """By engine, the aggregate over states that merges them: associative and commutative."""
 
     @classmethod
     def of(cls, name: str, kind: str, type_sql: str, partial: str, merge: str) -> "State":
         """A state that both engines merge by the aggregate function ``merge``, such as ``sum``, ``min`` or ``bool_or``.
 
         Its column is called ``<name>__<kind>``; ``partial`` is a Spark SQL aggregate over events.
+
+        Examples:
+            >>> from tidemark.definition import Dialect, State
+            >>> largest = State.of("delay", "max", "BIGINT", "max(delay)", "max")
+            >>> largest.column
+            'delay__max'
+            >>> largest.merge[Dialect.DUCKDB]
+            'CAST(max(delay__max) AS BIGINT)'
         """
         column = f"{name}__{kind}"
         # DuckDB widens sum(BIGINT) to HUGEINT; the cast gives both engines one type. Its TIMESTAMP has no zone.
@@ -51,7 +65,9 @@ class Stored(NamedTuple):
     """
 
     column: str
+    """Name of the column in the batch table."""
     type: ColumnType
+    """Type of the column in the batch table."""
 
 
 def quote(name: str) -> str:
@@ -80,25 +96,36 @@ def as_double(decimal: str, dialect: Dialect) -> str:
 class Measure(ABC):
     """A measure over the events of a pane; subclasses are frozen dataclasses.
 
-    A pipeline may define one of its own beside it; nothing else changes::
+    A measure of your own is a subclass beside the pipeline that uses it. Nothing else changes.
 
-        @dataclass(frozen=True)
-        class Spread(Measure):
-            column: str
+    Examples:
+        The range of a column, from two states that both engines can merge:
 
-            @property
-            def columns(self):
-                return (self.column,)
-
-            def states(self, name, schema):
-                kept = schema[self.column].sql
-                return (
-                    State.of(name, "min", kept, f"min({quote(self.column)})", "min"),
-                    State.of(name, "max", kept, f"max({quote(self.column)})", "max"),
-                )
-
-            def finish(self, name, schema, dialect):
-                return f"{name}__max - {name}__min"
+        >>> from dataclasses import dataclass
+        >>> from tidemark.definition import Dialect, Measure, State, quote
+        >>> from tidemark.definition.schema import parse_ddl
+        >>> @dataclass(frozen=True)
+        ... class Spread(Measure):
+        ...     column: str
+        ...
+        ...     @property
+        ...     def columns(self):
+        ...         return (self.column,)
+        ...
+        ...     def states(self, name, schema):
+        ...         kept = schema[self.column].sql
+        ...         return (
+        ...             State.of(name, "min", kept, f"min({quote(self.column)})", "min"),
+        ...             State.of(name, "max", kept, f"max({quote(self.column)})", "max"),
+        ...         )
+        ...
+        ...     def finish(self, name, schema, dialect):
+        ...         return f"{name}__max - {name}__min"
+        >>> schema = parse_ddl("flight STRING, delay BIGINT")
+        >>> [state.column for state in Spread("delay").states("spread", schema)]
+        ['spread__min', 'spread__max']
+        >>> Spread("delay").finish("spread", schema, Dialect.DUCKDB)
+        'spread__max - spread__min'
     """
 
     exact = True
@@ -131,6 +158,7 @@ class OfColumn(Measure):
     """A measure of one column."""
 
     column: str
+    """The event column that it reads."""
 
     @property
     def columns(self) -> tuple[str, ...]:

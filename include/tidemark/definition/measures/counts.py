@@ -13,9 +13,10 @@ def count_state(name: str, partial: str) -> State:
 
 @dataclass(frozen=True, config=CONFIG)
 class Count(Measure):
-    """Number of events, or of events whose ``column`` is not null."""
+    """Number of events, or of events whose ``column`` is not null. 0 where there is none, never null."""
 
     column: str | None = None
+    """The column that must not be null for an event to count; None: every event counts."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -30,7 +31,7 @@ class Count(Measure):
 
 @dataclass(frozen=True, config=CONFIG)
 class CountIf(OfColumn):
-    """Number of events for which a boolean column is true."""
+    """Number of events for which a BOOLEAN column is true: neither false nor null. 0 where there is none."""
 
     def problems(self, schema: EventSchema) -> list[str]:
         if self.column in schema and schema[self.column].sql != "BOOLEAN":

@@ -17,12 +17,12 @@ class _Extreme(OfColumn):
 
 @dataclass(frozen=True, config=CONFIG)
 class Min(_Extreme):
-    """Smallest value that is not null."""
+    """Smallest value that is not null, in the column's type; null where all values are."""
 
 
 @dataclass(frozen=True, config=CONFIG)
 class Max(_Extreme):
-    """Largest value that is not null."""
+    """Largest value that is not null, in the column's type; null where all values are."""
 
 
 class _ByEventTime(OfColumn):

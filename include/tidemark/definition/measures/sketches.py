@@ -28,7 +28,10 @@ class _Sketch(OfColumn):
 
 @dataclass(frozen=True, config=CONFIG)
 class ApproxDistinct(_Sketch):
-    """Approximate number of distinct values that are not null (HyperLogLog, Apache DataSketches, lgK = 12)."""
+    """Approximate number of distinct values that are not null (HyperLogLog, Apache DataSketches, lgK = 12).
+
+    A BIGINT with a relative standard error of 1.6 %.
+    """
 
     def states(self, name: str, schema: EventSchema) -> tuple[State, ...]:
         value, kind = value_of(self.column, schema), schema[self.column].sql
@@ -52,9 +55,23 @@ class ApproxDistinct(_Sketch):
 
 @dataclass(frozen=True, config=CONFIG)
 class Quantile(_Sketch):
-    """Approximate quantile of the values that are not null, by rank ``0 <= q <= 1`` (DataSketches' KLL, k = 200)."""
+    """Approximate quantile of the values that are not null, by rank ``0 <= q <= 1`` (DataSketches' KLL, k = 200).
+
+    A DOUBLE, null without values. The rank of the answer is off by less than 1.33 % with 99 % confidence. The column
+    must be a number.
+
+    Examples:
+        >>> from tidemark.definition import Quantile
+        >>> from tidemark.definition.schema import parse_ddl
+        >>> schema = parse_ddl("delay BIGINT")
+        >>> Quantile("delay", 0.95).problems(schema)
+        []
+        >>> Quantile("delay", 95).problems(schema)
+        ["Quantile('delay', 95.0): the rank must be within 0 and 1"]
+    """
 
     q: float
+    """The rank, from 0 (the smallest value) to 1 (the largest); 0.5 is the median."""
 
     def problems(self, schema: EventSchema) -> list[str]:
         rank = [] if 0 <= self.q <= 1 else [f"Quantile({self.column!r}, {self.q}): the rank must be within 0 and 1"]
@@ -86,12 +103,13 @@ class Quantile(_Sketch):
 class TopK(_Sketch):
     """The ``k`` most frequent values that are not null: a list of ``(item, count)``, most frequent first, then by item.
 
-    An item is the value as text. Exact while a window has at most 768 distinct values; beyond, each count is off by at
-    most 0.35 % of the window's values, and one that is twice as frequent as that is never missed. Fewer than ``k``
+    An item is the value as a string. Exact while a window has at most 768 distinct values; beyond, each count is off by
+    at most 0.35 % of the window's values, and one that is twice as frequent as that is never missed. Fewer than ``k``
     where no other is surely frequent, and empty without values. A state has at most 768 values with their counts.
     """
 
     k: int = 10
+    """How many values to list: from 1 to 768."""
 
     def problems(self, schema: EventSchema) -> list[str]:
         if 1 <= self.k <= TOP_K_COUNTERS:

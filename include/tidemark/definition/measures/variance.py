@@ -2,7 +2,7 @@
 
 Values are integers in units of their last digit, split into two limbs of 14 digits, ``v = hi * 10**14 + lo``, because a
 square of 28 digits does not fit into DECIMAL(38). The sums of hi, lo and their products are exact. The squares of the
-distances to a rounded mean c follow from them, in whole numbers too, and only then are doubles used::
+distances to a rounded mean c follow from them, in whole numbers too, and only then are doubles used:
 
     D1 = sum(v - c)    D2 = sum((v - c)**2)    variance = (D2 - D1**2 / n) / n    (sample: / (n - 1))
 
@@ -23,7 +23,7 @@ _BASE = 10**_LIMB_DIGITS
 
 @dataclass(frozen=True, config=CONFIG)
 class Variance(OfColumn):
-    """Variance of the values that are not null: of a sample (over n - 1, SQL's VAR_SAMP) unless ``population`` is set.
+    """Variance of the values that are not null, a DOUBLE: of a sample (SQL's VAR_SAMP) unless ``population`` is set.
 
     Null where there is no value, and for a sample of one value; 0 for a population of one. Independent of the order and
     grouping of merges, bit for bit; relative error below 1e-14. A DOUBLE is rounded to nine decimals first, as for Sum.
@@ -31,6 +31,7 @@ class Variance(OfColumn):
     """
 
     population: bool = False
+    """Divide by n, for values that are the whole population, and not by n - 1."""
 
     def problems(self, schema: EventSchema) -> list[str]:
         return self.not_a_number(schema) + too_wide(self, schema)
@@ -99,7 +100,7 @@ class Variance(OfColumn):
 
 @dataclass(frozen=True, config=CONFIG)
 class StdDev(Variance):
-    """Standard deviation: the square root of the variance, which see; of a sample unless ``population`` is set."""
+    """Standard deviation: the square root of ``Variance``, with its guarantees; of a sample by default."""
 
     def finish(self, name: str, schema: EventSchema, dialect: Dialect) -> str:
         return f"sqrt({super().finish(name, schema, dialect)})"
