@@ -101,9 +101,15 @@ def load(beside: Beside) -> Iterator[None]:
     if beside is Beside.STRESS and not shutil.which("stress-ng"):
         raise typer.BadParameter("stress-ng is not there: apt-get install stress-ng")
     with tempfile.TemporaryDirectory(prefix="beside-", ignore_cleanup_errors=True) as folder:
-        children = [subprocess.Popen(command, cwd=folder, start_new_session=True) for command in commands]
+        # The children work in another folder, where a path that is relative to this one leads nowhere.
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        children = [
+            subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True) for command in commands
+        ]
         try:
             yield
+            if idle := [child.args for child in children if child.poll() is not None]:
+                raise RuntimeError(f"the machine was not busy all the time: {idle} ended by itself")
         finally:
             for child in children:
                 with contextlib.suppress(ProcessLookupError):
