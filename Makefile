@@ -23,8 +23,8 @@ $(STAMP): requirements.txt pyproject.toml
 	@scripts/setup.sh
 	@touch $@
 
-wheels: $(STAMP) ## Build the distributions pyspark-kinesis and kinesis-emulator, sdist and wheel, into dist/
-	@for package in spark/pyspark_kinesis include/kinesis_emulator; do \
+wheels: $(STAMP) ## Build the distributions tidemark, pyspark-kinesis and kinesis-emulator, sdist and wheel, into dist/
+	@for package in . spark/pyspark_kinesis include/kinesis_emulator; do \
 		$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist $$package || exit 1; done
 	@ls dist/*.whl dist/*.tar.gz
 
@@ -91,7 +91,8 @@ docs: $(STAMP) ## Write docs/data-dictionary.md anew from the tables' definition
 
 lock: ## Resolve pyproject.toml into requirements.txt, with hashes, for Python 3.11 to 3.14
 	@scripts/setup.sh uv
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras --group dev \
+		--no-emit-package kinesis-emulator --no-emit-package pyspark-kinesis pyproject.toml -o requirements.txt
 	@echo "requirements.txt is up to date; the next command installs it"
 
 clean: ## Remove what runs made: lake, state, logs, caches (not .venv, not the jars: nothing is downloaded again)

@@ -103,7 +103,8 @@ step "the packages of requirements.txt (the first time some minutes)" \
 (Debian: apt-get install g++ python3-dev), or choose another Python with PYTHON=PATH" \
     "$venv/bin/uv" pip install --python "$venv/bin/python" --require-hashes --compile-bytecode -r requirements.txt
 step "Tidemark itself" "if it still fails, remove $venv" \
-    "$venv/bin/uv" pip install --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
+    "$venv/bin/uv" pip install --python "$venv/bin/python" --no-deps --no-build-isolation --editable . \
+    --editable include/kinesis_emulator --editable spark/pyspark_kinesis
 rm "$venv/installing"
 [ "$what" != packages ] || exit 0
 step "the Delta jars" "$network; Java takes a proxy from JAVA_TOOL_OPTIONS=-Dhttps.proxyHost=HOST" \
