@@ -6,7 +6,7 @@ SITE := .venv-site
 SOURCES := include spark dags
 
 .DEFAULT_GOAL := help
-.PHONY: help setup wheels test-wheels demo stack stack-test test test-fast test-newest faults faults-merge faults-changes faults-demo demo-busy faults-calls faults-airflow lint types format docs site lock clean
+.PHONY: help setup wheels test-wheels test-airflow demo stack stack-test test test-fast test-newest faults faults-merge faults-changes faults-demo demo-busy faults-calls faults-airflow lint types format docs site lock clean
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,8 +24,8 @@ $(STAMP): requirements.txt pyproject.toml
 	@scripts/setup.sh
 	@touch $@
 
-wheels: $(STAMP) ## Build the distributions pyspark-kinesis and kinesis-emulator, sdist and wheel, into dist/
-	@for package in spark/pyspark_kinesis include/kinesis_emulator; do \
+wheels: $(STAMP) ## Build the distributions tidemark, pyspark-kinesis and kinesis-emulator, sdist and wheel, into dist/
+	@for package in . spark/pyspark_kinesis include/kinesis_emulator; do \
 		$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist $$package || exit 1; done
 	@ls dist/*.whl dist/*.tar.gz
 
@@ -52,6 +52,9 @@ test-newest: $(STAMP) ## Run the unit tests and one pipeline on the newest Pytho
 
 test-wheels: $(STAMP) ## Install the two wheels beside Spark 4.1 and 4.2 on each Python from 3.10 to 3.13 that is there, and run a query
 	@$(BIN)/pytest tests/wheels/matrix.py $(ARGS)
+
+test-airflow: $(STAMP) ## Install the wheel beside the oldest and the newest Airflow that it allows, and load the DAGs
+	@$(BIN)/pytest tests/wheels/oldest_airflow.py tests/wheels/test_airflow.py $(ARGS)
 
 faults: $(STAMP) ## Run many seeded fault schedules of the Kinesis source (ARGS="--count 200 --first-seed 0")
 	@PYTHONPATH=tests/support:tests/faults $(BIN)/python tests/faults/kinesis_schedules.py $(ARGS)
@@ -100,7 +103,8 @@ $(SITE)/.tidemark-setup: docs/site/requirements.txt
 
 lock: ## Resolve pyproject.toml into requirements.txt, with hashes, for Python 3.11 to 3.14; and the site's tools into theirs
 	@scripts/setup.sh uv
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras --group dev \
+		--no-emit-package kinesis-emulator --no-emit-package pyspark-kinesis pyproject.toml -o requirements.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group site --constraint requirements.txt -o docs/site/requirements.txt
 	@echo "requirements.txt is up to date; the next command installs it"
 

@@ -110,7 +110,8 @@ if [ "$what" = site ]; then
     exit 0
 fi
 step "Tidemark itself" "if it still fails, remove $venv" \
-    "$venv/bin/uv" pip install --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
+    "$venv/bin/uv" pip install --python "$venv/bin/python" --no-deps --no-build-isolation --editable . \
+    --editable include/kinesis_emulator --editable spark/pyspark_kinesis
 rm "$venv/installing"
 [ "$what" != packages ] || exit 0
 step "the Delta jars" "$network; Java takes a proxy from JAVA_TOOL_OPTIONS=-Dhttps.proxyHost=HOST" \

@@ -87,7 +87,7 @@ def _read_settings_again() -> None:
 def dag_of(name: str) -> Any:
     from airflow.dag_processing.dagbag import DagBag
 
-    bag = DagBag(str(DAGS / f"{name.partition('.')[2]}.py"))
+    bag = DagBag(str(DAGS))
     assert bag.import_errors == {}
     return bag.dags[name]
 

@@ -93,6 +93,30 @@ def test_parsing_imports_no_spark_and_a_third_pipeline_gets_its_dags(tmp_path: P
     assert done.stdout.strip().endswith(f"{third}] False False")
 
 
+def test_a_parse_for_one_task_makes_the_dag_of_that_task_alone() -> None:
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.sdk.definitions._internal.dag_parsing_context import _airflow_parsing_context_manager
+
+    with _airflow_parsing_context_manager("flights.reprocess", "plan"):  # as its task runner does
+        assert list(DagBag(str(DAGS)).dags) == ["flights.reprocess"]
+
+
+def test_the_dag_file_is_three_lines_and_its_dags_are_of_that_file(dags: dict[str, Any]) -> None:
+    [file] = DAGS.glob("*.py")
+    assert len([line for line in file.read_text().splitlines() if line]) == 3
+    assert {dag.fileloc for dag in dags.values()} == {str(file)}
+
+
+def test_a_wrong_definition_is_the_import_error_of_the_dag_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    monkeypatch.setenv("TIDEMARK_PIPELINES_DIR", str(tmp_path / "absent"))
+    [message] = DagBag(str(DAGS)).import_errors.values()
+    assert "is not there: make it, or correct or unset TIDEMARK_PIPELINES_DIR" in message
+
+
 def test_a_form_with_both_dates_is_taken_as_it_is() -> None:
     assert plan_range("2013-01-01", "2013-02-01", None, None, TODAY) == (date(2013, 1, 1), date(2013, 2, 1))
 

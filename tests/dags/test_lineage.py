@@ -94,7 +94,7 @@ def test_the_tasks_lead_from_the_stream_to_what_is_served() -> None:
 
     found = set()
     for operation in ("stream", "reprocess"):
-        dag = DagBag(str(DAGS / f"{operation}.py")).dags[f"clickstream.{operation}"]
+        dag = DagBag(str(DAGS)).dags[f"clickstream.{operation}"]
         for task in dag.tasks:
             run = SimpleNamespace(run_id="r")
             told = ExtractorManager().extract_metadata(run, task, "success", None)

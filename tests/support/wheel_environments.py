@@ -1,5 +1,6 @@
 """Virtual environments that hold nothing of the project but what is installed into them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,8 @@ SOURCES = {
     "pyspark_kinesis": PROJECT / "spark" / "pyspark_kinesis",
     "kinesis_emulator": PROJECT / "include" / "kinesis_emulator",
 }
+LOCKED = ("--constraint", str(PROJECT / "requirements.txt"))
+"""Versions of the lock, which are in uv's cache already."""
 UV = str(Path(sys.executable).with_name("uv"))
 # PySpark's own worker, but it connects before it imports: Spark waits ten seconds for that, however busy all is.
 _EARLY = f"""#!{{python}}
@@ -65,7 +68,14 @@ class Environment:
         return made
 
     def install(self, *what: str) -> None:
-        run([UV, "pip", "install", "--quiet", "--python", self.python, *what])
+        # Elsewhere than in the project, whose pins uv would apply: a stranger has none.
+        run([UV, "pip", "install", "--quiet", "--python", self.python, *what], cwd=self.folder)
+
+    def packages(self) -> dict[str, str]:
+        """The distributions that are installed, with their versions; AssertionError if they do not fit together."""
+        run([UV, "pip", "check", "--quiet", "--python", self.python], cwd=self.folder)
+        listed = run([UV, "pip", "list", "--format", "json", "--python", self.python], cwd=self.folder)
+        return {one["name"]: one["version"] for one in json.loads(listed)}
 
     def variables(self, folder: Path) -> dict[str, str]:
         """What a process of it finds in its environment: nothing of this one's Python, and a place for its files."""
@@ -76,7 +86,8 @@ class Environment:
         spark = {"PYSPARK_DRIVER_PYTHON": self.python, "SPARK_LOCAL_IP": "127.0.0.1"}
         return {**kept, **ours, **spark, "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
 
-    def run(self, folder: Path, *command: str) -> str:
+    def run(self, folder: Path, *command: str, **variables: str) -> str:
         """What a command of the environment prints, run in a folder of its own."""
         folder.mkdir(exist_ok=True)
-        return run([str(self.folder / "bin" / command[0]), *command[1:]], env=self.variables(folder), cwd=folder)
+        environment = {**self.variables(folder), **variables}
+        return run([str(self.folder / "bin" / command[0]), *command[1:]], env=environment, cwd=folder)

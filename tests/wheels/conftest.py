@@ -1,11 +1,12 @@
-"""The two distributions, built as strangers get them, and the query that is tried with them."""
+"""The distributions, built as strangers get them, and what is tried with them."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
-from wheel_environments import SOURCES, UV, run
+from wheel_environments import PROJECT, SOURCES, UV, run
 
 
 @pytest.fixture(scope="session")
@@ -13,15 +14,31 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an sdist and a wheel of each; wheels are built from the sdists."""
     folder = tmp_path_factory.mktemp("dist")
     build = [UV, "build", "--quiet", "--no-build-isolation", "--python", sys.executable, "--out-dir", str(folder)]
-    for source in SOURCES.values():
+    for source in (PROJECT, *SOURCES.values()):
         run([*build, str(source)])
     return folder
 
 
 @pytest.fixture(scope="session")
 def wheels(built: Path) -> dict[str, Path]:
-    """The wheel of each import package."""
+    """The wheel of each import package that is a distribution of its own."""
     return {name: next(built.glob(f"{name}-*.whl")) for name in SOURCES}
+
+
+@pytest.fixture(scope="session")
+def tidemark(built: Path) -> Path:
+    """The wheel of the platform."""
+    return next(built.glob("tidemark-*.whl"))
+
+
+@pytest.fixture(scope="session")
+def definitions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of a user's own with a definition and its suite."""
+    folder = tmp_path_factory.mktemp("own") / "pipelines"
+    (folder / "expectations").mkdir(parents=True)
+    shutil.copy(Path(__file__).with_name("taxis.py"), folder)
+    (folder / "expectations" / "taxis.json").write_text('{"name": "taxis", "expectations": [], "meta": {}}')
+    return folder
 
 
 @pytest.fixture(scope="session")

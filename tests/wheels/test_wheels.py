@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pyarrow.dataset as pads
 import pytest
-from wheel_environments import PROJECT, SOURCES, UV, Environment, asked_for, metadata_of, run
+from wheel_environments import LOCKED, SOURCES, UV, Environment, asked_for, metadata_of, run
 
 from kinesis_emulator import running_emulator
 
-CONSTRAINTS = ("--constraint", str(PROJECT / "requirements.txt"))
 SPARK = f"pyspark=={importlib.metadata.version('pyspark')}"
 
 
@@ -35,7 +34,7 @@ def active_files(name: str) -> set[str]:
 def installed(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """Both wheels, what they ask for, and Spark."""
     environment = Environment.make(tmp_path_factory.mktemp("installed") / "venv")
-    environment.install(*CONSTRAINTS, SPARK, *map(str, wheels.values()))
+    environment.install(*LOCKED, SPARK, *map(str, wheels.values()))
     return environment
 
 
@@ -126,7 +125,7 @@ def test_code_that_came_with_py_files_is_found_by_the_planner_and_by_the_tasks_o
     wheels: dict[str, Path], tmp_path: Path
 ) -> None:
     environment = Environment.make(tmp_path / "venv")
-    environment.install(*CONSTRAINTS, SPARK, *asked_for(wheels["pyspark_kinesis"]))
+    environment.install(*LOCKED, SPARK, *asked_for(wheels["pyspark_kinesis"]))
     # Spark takes .zip and .egg, and a wheel is a zip.
     code = shutil.copy(wheels["pyspark_kinesis"], tmp_path / "pyspark_kinesis.zip")
     master = ["--master", "local-cluster[1,2,1024]", "--conf", "spark.ui.enabled=false"]

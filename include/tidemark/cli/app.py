@@ -1,12 +1,17 @@
-"""The command's root: joins its parts, and turns Tidemark's errors into one line and exit code 1."""
+"""The command's root: joins its parts, and ends with exit code 1 and one line on Tidemark's errors.
+
+An extra that is not installed is one of them: the commands that need none of it work.
+"""
 
 import sys
+from typing import NoReturn
 
 import typer
 from rich.text import Text
 
 from tidemark.cli import data, demo, jobs, package, plan, platform, quality, quarantine
 from tidemark.core.errors import TidemarkError
+from tidemark.core.extras import missing_extra
 from tidemark.core.terminal import plain_console, printable
 
 app = typer.Typer(
@@ -31,8 +36,16 @@ def main() -> None:
     try:
         app()
     except TidemarkError as error:
-        said = Text.assemble(("error:", "bold red"), " ", printable(str(error)))
-        plain_console(stderr=True).print(said, soft_wrap=True)
-        sys.exit(1)
+        _refuse(error)
+    except ModuleNotFoundError as error:
+        if missing := missing_extra(error):
+            _refuse(missing)
+        raise
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _refuse(error: TidemarkError) -> NoReturn:
+    said = Text.assemble(("error:", "bold red"), " ", printable(str(error)))
+    plain_console(stderr=True).print(said, soft_wrap=True)
+    sys.exit(1)

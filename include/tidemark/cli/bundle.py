@@ -5,8 +5,8 @@ bundle is a folder:
 
 - ``tidemark.zip``: what driver and executors import (``--py-files``), with all definitions, and the suites;
 - ``jobs/``: the spark-submit entries; ``jars/``: Delta for the Spark that the bundle is for;
-- ``requirements.txt``: the packages that the code needs on this Python, of the lock, with hashes; Spark itself is the
-  cluster's;
+- ``requirements.txt``: the packages that the code needs on this Python, of the lock, with hashes, or, where Tidemark is
+  installed without a checkout, as they are installed here; Spark itself is the cluster's;
 - ``environment.tar.gz``, if given: a packed virtual environment with them (``spark.archives``);
 - ``manifest.json``: versions, and each file's size and SHA-256.
 """
@@ -27,16 +27,17 @@ from typing import NamedTuple
 from packaging.utils import canonicalize_name
 
 from tidemark.core.errors import DefinitionError, PreconditionError
+from tidemark.core.extras import MissingExtraError
 from tidemark.core.settings import Settings
 from tidemark.core.spark_start.conf import BUNDLE_CODE, BUNDLE_ENVIRONMENT
-from tidemark.core.spark_start.requirements import imports, locked, needed
+from tidemark.core.spark_start.requirements import imports, installed, locked, needed
 from tidemark.definition import Pipeline
 from tidemark.pipelines import load_pipelines
 from tidemark.quality import load_suite
 
 MANIFEST = "manifest.json"
 PACKAGES = ("tidemark", "tidemark_spark", "pyspark_kinesis")
-LEFT_OUT = ("airflow", "cli", "embedded", "pipelines/producers")
+LEFT_OUT = ("airflow", "cli", "embedded", "pipelines/producers", "project")
 """Parts of ``tidemark`` that no job needs."""
 HERE_ONLY = ("rehearse",)
 """Jobs for the machine that they are installed on."""
@@ -75,12 +76,14 @@ def make_bundle(folder: Path, jars: list[Path], spark: str, settings: Settings, 
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
         raise PreconditionError(f"{folder} holds something else than a bundle: choose another folder with --output")
     code = _code(settings)
-    jobs = sorted(job for job in (settings.project_dir / "spark" / "jobs").glob("*.py") if job.stem not in HERE_ONLY)
+    jobs = sorted(job for job in _place("spark/jobs", settings).glob("*.py") if job.stem not in HERE_ONLY)
     sources = {name: text.decode() for name, text in code.items() if name.endswith(".py")}
     sources |= {f"jobs/{job.name}": job.read_text() for job in jobs}
     _check_imports(sources)
-    names = needed(sources, PACKAGES, PROVIDED)
-    pins = locked(names, (settings.project_dir / "requirements.txt").read_text())
+    own = [settings.pipelines_package.partition(".")[0]] if settings.pipelines_package else []
+    names = needed(sources, (*PACKAGES, *own), PROVIDED)
+    lock = settings.project_dir / "requirements.txt"
+    pins = locked(names, lock.read_text()) if lock.exists() else installed(names)
     if environment is not None:
         check_environment(environment, pins)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -142,10 +145,12 @@ def _code(settings: Settings) -> dict[str, bytes]:
     for package in PACKAGES:
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:
-            raise PreconditionError(f"{package} is not installed: run `make setup`")
+            raise MissingExtraError(package)
         root = Path(spec.origin).parent
         for path in root.rglob("*.py"):
             inside = path.relative_to(root)
+            if inside.parts[0] == "pipelines" and path.name != "__init__.py" and not settings.sample_pipelines:
+                continue
             if package != "tidemark" or not any(inside.is_relative_to(part) for part in LEFT_OUT):
                 found[f"{package}/{inside.as_posix()}"] = path.read_bytes()
     for path in sorted(settings.pipelines_dir.glob("*.py")) if settings.pipelines_dir else ():
@@ -153,19 +158,48 @@ def _code(settings: Settings) -> dict[str, bytes]:
         if name in found:
             raise DefinitionError(str(path), [f"Tidemark has a file of that name ({name}): rename it"])
         found[name] = path.read_bytes()
+    if settings.pipelines_package:
+        found |= _package(settings.pipelines_package)
     for pipeline in load_pipelines().values():
         load_suite(pipeline, settings)
-        found[_suite_name(pipeline, settings)] = (settings.project_dir / pipeline.suite).read_bytes()
+        found[_suite_name(pipeline, settings)] = _place(pipeline.suite, settings).read_bytes()
+    return found
+
+
+def _place(name: str, settings: Settings) -> Path:
+    """A file or folder of the project; a bundle is not made from a bundle."""
+    return Path(str(settings.project_file(name)))
+
+
+def _package(name: str) -> dict[str, bytes]:
+    """The modules of a package of definitions and the packages that it is in, by their names in the zip.
+
+    A job finds it there by its own name, which its environment says (``TIDEMARK_PIPELINES_PACKAGE``).
+    """
+    found: dict[str, bytes] = {}
+    parents = name.split(".")
+    for depth in range(1, len(parents) + 1):
+        spec = importlib.util.find_spec(".".join(parents[:depth]))
+        place = "/".join(parents[:depth])
+        if spec is not None and spec.origin is not None:
+            inside = spec.submodule_search_locations is not None
+            found[f"{place}/__init__.py" if inside else f"{place}.py"] = Path(spec.origin).read_bytes()
+        if depth == len(parents):
+            for folder in map(Path, (spec and spec.submodule_search_locations) or ()):
+                found |= {
+                    f"{place}/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in folder.rglob("*.py")
+                }
     return found
 
 
 def _suite_name(pipeline: Pipeline, settings: Settings) -> str:
-    path = (settings.project_dir / pipeline.suite).resolve()
-    if not path.is_relative_to(settings.project_dir.resolve()):
+    name = PurePosixPath(pipeline.suite)
+    if name.is_absolute() or ".." in name.parts:
         raise DefinitionError(
-            f"pipeline {pipeline.name!r}", [f"its suite {path} is outside of {settings.project_dir}: move it there"]
+            f"pipeline {pipeline.name!r}",
+            [f"its suite {name} is outside of {settings.project_dir}: move it there, and name it from there"],
         )
-    return PurePosixPath(pipeline.suite).as_posix()
+    return name.as_posix()
 
 
 def _check_imports(sources: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from rich.filesize import decimal
 
 from tidemark.cli.jobs import PipelineArgument
 from tidemark.core.errors import TidemarkError
+from tidemark.core.extras import require
 from tidemark.core.settings import get_settings
 from tidemark.core.terminal import lasted, plain_console, print_table
 from tidemark.pipelines import get_pipeline, load_pipelines
@@ -63,9 +64,10 @@ def init(
     from tidemark.lake.evolution import create_tables
     from tidemark.lake.generations import refuse_incompatible
     from tidemark.lake.tables import tables_of
-    from tidemark.pipelines.producers.producer import ensure_stream, kinesis_client
     from tidemark.quality import load_suite
 
+    if streams:
+        require("boto3")
     settings = get_settings()
     for definition in [get_pipeline(pipeline)] if pipeline else load_pipelines().values():
         tables = tables_of(definition, settings)
@@ -74,6 +76,8 @@ def init(
         for table in tables:
             typer.echo(table.uri)
         if streams:
+            from tidemark.pipelines.producers.producer import ensure_stream, kinesis_client
+
             ensure_stream(kinesis_client(settings), definition)
             typer.echo(f"stream {definition.source.name}")
 

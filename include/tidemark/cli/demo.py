@@ -9,6 +9,7 @@ import typer
 
 from tidemark.cli.platform import end_on_signals
 from tidemark.core.errors import DisagreementError
+from tidemark.core.extras import EMBEDDED, require
 from tidemark.core.settings import get_settings
 from tidemark.core.terminal import plain_console
 
@@ -32,6 +33,8 @@ def demo(
     No Docker and no cloud account. Exit code 1 if any figure disagrees. With --stack: the same job and proof on what
     `docker compose up` has started, with the flights after those of the last time.
     """
+    if not stack:
+        require(*EMBEDDED)
     from tidemark.embedded.demo.run import Demo, DemoOptions
     from tidemark.embedded.demo.stack import AIRFLOW_VARIABLE, StackDemo, run_in_stack
 

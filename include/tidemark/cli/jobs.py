@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tidemark.core.errors import TRY_AGAIN, JobError, TidemarkError
+from tidemark.core.extras import require
 from tidemark.core.settings import get_settings
 from tidemark.core.terminal import plain_console, printable
 from tidemark.embedded.parts import MAX_ENDS, Backoff
@@ -37,6 +38,7 @@ def submit(job: str, arguments: list[str]) -> None:
     from tidemark.core.spark_start.jars import ensure_jars
 
     settings = get_settings()
+    require("pyspark", "pyspark_kinesis", "great_expectations")
     java_executable()
     ensure_jars(settings, plain_console(stderr=True).print)
     get_pipeline(arguments[1])
@@ -61,6 +63,7 @@ def jars(
     from tidemark.core.spark_start.jars import ensure_jars
 
     settings, say = get_settings(), plain_console(stderr=True).print
+    require("pyspark")
     found = ensure_jars(settings, say)
     say(f"{len(found)} Delta jars in {settings.jars_dir}")
     if archive and (made := ensure_class_archive(settings, say)):

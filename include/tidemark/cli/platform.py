@@ -15,6 +15,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from tidemark.core.errors import JobError, TidemarkError
+from tidemark.core.extras import EMBEDDED, require
 from tidemark.core.settings import Settings, get_settings
 from tidemark.core.terminal import lasted, plain_console, printable
 from tidemark.pipelines import get_pipeline, load_pipelines
@@ -58,6 +59,7 @@ def up(
     TIDEMARK_KINESIS_ENDPOINT_URL names another (https://kinesis.eu-central-1.amazonaws.com, say). `tidemark env` prints
     what a second shell must set.
     """
+    require(*EMBEDDED)
     from tidemark.embedded.platform import Platform, PlatformOptions, embedded_settings
 
     base = get_settings()

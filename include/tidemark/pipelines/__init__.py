@@ -1,6 +1,6 @@
-"""The pipelines: those that ship, one file each beside this one, and those of the folder that the settings name.
+"""The pipelines: those that ship, one file each beside this one, and those of a folder or package in the settings.
 
-To add one, add a file that holds a ``Pipeline``, and a suite in expectations/.
+To add one, add a file that holds a ``Pipeline``, and a suite in expectations/, of the project or of that place.
 """
 
 import importlib
@@ -25,9 +25,11 @@ def load_pipelines() -> dict[str, Pipeline]:
     """All pipelines by name, sorted.
 
     Raises:
-        DefinitionError: a definition is wrong, or two pipelines have one name; the message names the files.
+        DefinitionError: a definition is wrong, two pipelines have one name, or a place that the settings name is
+            missing or holds no pipeline; the message names the files or the setting.
     """
-    return dict(_load(get_settings().pipelines_dir))
+    settings = get_settings()
+    return dict(_load(settings.pipelines_dir, settings.pipelines_package, settings.sample_pipelines))
 
 
 def get_pipeline(name: str) -> Pipeline:
@@ -43,8 +45,27 @@ def get_pipeline(name: str) -> Pipeline:
 
 
 @lru_cache(maxsize=4)
-def _load(extra: Path | None) -> tuple[tuple[str, Pipeline], ...]:
-    return tuple(sorted(collect(_modules(extra)).items()))
+def _load(folder: Path | None, package: str | None, samples: bool) -> tuple[tuple[str, Pipeline], ...]:
+    found = list(_shipped()) if samples else []
+    if folder is not None:
+        found += _holding_some(_of_folder(folder), f"pipelines folder {folder}", "TIDEMARK_PIPELINES_DIR")
+    if package is not None:
+        found += _holding_some(_of_package(package), f"pipelines package {package}", "TIDEMARK_PIPELINES_PACKAGE")
+    if not found:
+        raise DefinitionError(
+            "there is no pipeline",
+            ["set TIDEMARK_PIPELINES_DIR or TIDEMARK_PIPELINES_PACKAGE, or unset TIDEMARK_SAMPLE_PIPELINES"],
+        )
+    return tuple(sorted(collect(iter(found)).items()))
+
+
+def _holding_some(modules: Iterable[ModuleType], place: str, setting: str) -> list[ModuleType]:
+    found = list(modules)
+    if not any(True for module in found for _ in _pipelines_in(vars(module).values())):
+        raise DefinitionError(
+            place, [f"holds no pipeline: add a file with a Pipeline to it, or correct or unset {setting}"]
+        )
+    return found
 
 
 def collect(modules: Iterator[ModuleType]) -> dict[str, Pipeline]:
@@ -73,15 +94,34 @@ def _pipelines_in(values: Iterable[object]) -> Iterator[Pipeline]:
             yield from (one for one in value.values() if isinstance(one, Pipeline))
 
 
-def _modules(extra: Path | None) -> Iterator[ModuleType]:
+def _shipped() -> Iterator[ModuleType]:
     for info in pkgutil.iter_modules(__path__):
         if info.ispkg:  # the producers of their sample events
             continue
         with _definition_errors(info.name):
             module = importlib.import_module(f"tidemark.pipelines.{info.name}")
         yield module
-    if extra is None:
-        return
+
+
+def _of_package(name: str) -> Iterator[ModuleType]:
+    """A package and all modules in it; a single module, too."""
+    place = f"pipelines package {name}"
+    try:
+        missing = importlib.util.find_spec(name) is None
+    except (ModuleNotFoundError, ValueError):  # a parent is missing, or it is not a name
+        missing = True
+    if missing:
+        raise DefinitionError(place, ["cannot be imported: install it, or correct or unset TIDEMARK_PIPELINES_PACKAGE"])
+    with _definition_errors(place):
+        package = importlib.import_module(name)
+    yield package
+    for info in pkgutil.walk_packages(getattr(package, "__path__", ()), f"{name}."):
+        with _definition_errors(info.name):
+            module = importlib.import_module(info.name)
+        yield module
+
+
+def _of_folder(extra: Path) -> Iterator[ModuleType]:
     if not extra.is_dir():
         raise DefinitionError(
             f"pipelines folder {extra}", ["is not there: make it, or correct or unset TIDEMARK_PIPELINES_DIR"]

@@ -21,7 +21,7 @@ def gx_project(folder: Path | None = None, settings: Settings | None = None) -> 
     stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
     stores.stores[stores.expectations_store_name]["store_backend"] = {
         "class_name": "TupleFilesystemStoreBackend",
-        "base_directory": str(folder or (settings or get_settings()).project_dir / "expectations"),
+        "base_directory": str(folder or (settings or get_settings()).project_file("expectations")),
         "filepath_suffix": ".json",
         "suppress_store_backend_id": True,
     }

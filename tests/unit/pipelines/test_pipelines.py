@@ -10,6 +10,7 @@ from sample_pipeline import make_pipeline
 from tidemark.core.errors import DefinitionError
 from tidemark.core.settings import get_settings
 from tidemark.pipelines import collect, get_pipeline, load_pipelines
+from tidemark.quality import load_suite
 
 DEFINITION = """
 from tidemark.definition import Count, KinesisStream, Pipeline, Rollup, Window
@@ -110,6 +111,55 @@ def test_a_list_of_pipelines_with_dataclasses_and_a_module_beside_is_found(
 def test_a_folder_of_pipelines_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TIDEMARK_PIPELINES_DIR", str(tmp_path / "absent"))
     with pytest.raises(DefinitionError, match=r"pipelines folder .*absent: is not there: .*TIDEMARK_PIPELINES_DIR"):
+        load_pipelines()
+
+
+def test_a_folder_without_a_pipeline_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("KEY = ['id']\n")
+    monkeypatch.setenv("TIDEMARK_PIPELINES_DIR", str(tmp_path))
+    with pytest.raises(DefinitionError, match=r"holds no pipeline: add .* or correct or unset TIDEMARK_PIPELINES_DIR"):
+        load_pipelines()
+
+
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> Path:
+    """A package of definitions inside another one, which the settings name."""
+    folder = tmp_path / name / "pipelines"
+    (folder / "expectations").mkdir(parents=True)
+    (folder.parent / "__init__.py").touch()
+    (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("TIDEMARK_PIPELINES_PACKAGE", f"{name}.pipelines")
+    return folder
+
+
+def test_the_definitions_of_a_package_are_found_with_their_suites_and_alone_if_so_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = package(tmp_path, monkeypatch, "acme_of_taxis")
+    (folder / "taxis.py").write_text(DEFINITION.format(name="taxis"))
+    (folder / "expectations" / "taxis.json").write_text('{"name": "taxis", "expectations": [], "meta": {}}')
+    assert set(load_pipelines()) == {"clickstream", "flights", "taxis"}
+    monkeypatch.setenv("TIDEMARK_SAMPLE_PIPELINES", "false")
+    get_settings.cache_clear()
+    assert list(load_pipelines()) == ["taxis"]
+    assert load_suite(get_pipeline("taxis"), get_settings()).name == "taxis"
+
+
+def test_a_package_that_is_missing_or_has_no_pipeline_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package(tmp_path, monkeypatch, "acme_of_nothing")
+    with pytest.raises(DefinitionError, match=r"package acme_of_nothing\.pipelines: holds no pipeline"):
+        load_pipelines()
+    monkeypatch.setenv("TIDEMARK_PIPELINES_PACKAGE", "acme_of_nowhere.pipelines")
+    get_settings.cache_clear()
+    with pytest.raises(DefinitionError, match=r"cannot be imported: install it, or .* TIDEMARK_PIPELINES_PACKAGE"):
+        load_pipelines()
+
+
+def test_no_pipeline_at_all_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEMARK_SAMPLE_PIPELINES", "false")
+    with pytest.raises(DefinitionError, match="there is no pipeline: set TIDEMARK_PIPELINES_DIR or"):
         load_pipelines()
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from tidemark.core.errors import PreconditionError
+from tidemark.core.extras import MissingExtraError
 from tidemark.core.settings import Settings
 
 RESULT = "result "
@@ -44,7 +45,7 @@ _BUSY_MACHINE = {
 }
 """Spark's timeouts where everything runs on one machine, which other work may keep busy."""
 _HERE_ONLY = {
-    *("project_dir", "home", "jars_dir", "data_docs_dir", "pipelines_dir"),
+    *("project_dir", "home", "jars_dir", "data_docs_dir", "pipelines_dir", "sample_pipelines"),
     *("spark_master", "spark_bundle", "spark_python", "spark_conf", "spark_runs_on"),
     *("emr_application_id", "emr_execution_role_arn", "emr_log_uri"),
     "storage_options",
@@ -242,7 +243,7 @@ def bundle_folder(settings: Settings, master: str) -> Path | None:
 def job_path(job: str, settings: Settings, master: str | None = None) -> Path:
     """The script of a job in spark/jobs, or in the bundle that is shipped to a master."""
     bundle = bundle_folder(settings, master or settings.spark_master)
-    return (settings.project_dir / "spark" if bundle is None else bundle) / "jobs" / f"{job}.py"
+    return Path(str(settings.project_file(f"spark/jobs/{job}.py"))) if bundle is None else bundle / "jobs" / f"{job}.py"
 
 
 def submit_command(job: str, arguments: list[str], settings: Settings) -> list[str]:
@@ -295,7 +296,7 @@ def pyspark_folder() -> Path:
     """
     spec = importlib.util.find_spec("pyspark")
     if spec is None or spec.origin is None:
-        raise PreconditionError("pyspark is not installed: run `make setup`")
+        raise MissingExtraError("pyspark")
     return Path(spec.origin).parent
 
 

@@ -4,7 +4,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions, version
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -69,6 +69,11 @@ def locked(names: Iterable[str], lock: str) -> str:
             "dependencies in pyproject.toml, and run `make lock`"
         )
     return "".join(f"{blocks[name]}\n" for name in sorted(wanted))
+
+
+def installed(names: Iterable[str]) -> str:
+    """The requirements that pin some distributions at the versions that are installed here, without hashes."""
+    return "".join(f"{name}=={version(name)}\n" for name in sorted(names))
 
 
 def _required(name: str, extra: str) -> set[tuple[str, str]]:

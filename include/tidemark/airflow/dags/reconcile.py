@@ -14,7 +14,6 @@ from tidemark.airflow.steps.forms import range_params
 from tidemark.airflow.steps.planning import plan
 from tidemark.airflow.steps.tasks import dag_arguments, over_range
 from tidemark.definition import Pipeline
-from tidemark.pipelines import load_pipelines
 
 
 def reconcile_dag(pipeline: Pipeline) -> None:
@@ -29,7 +28,3 @@ def reconcile_dag(pipeline: Pipeline) -> None:
         plan(pipeline.name) >> over_range("reconcile", pipeline)
 
     reconcile()
-
-
-for definition in load_pipelines().values():
-    reconcile_dag(definition)

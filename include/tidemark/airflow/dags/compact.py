@@ -18,7 +18,6 @@ from airflow.sdk import dag
 from tidemark.airflow.steps.forms import compact_params
 from tidemark.airflow.steps.tasks import dag_arguments, spark_job
 from tidemark.definition import Pipeline
-from tidemark.pipelines import load_pipelines
 
 
 def compact_dag(pipeline: Pipeline) -> None:
@@ -35,7 +34,3 @@ def compact_dag(pipeline: Pipeline) -> None:
         spark_job("compact", pipeline, arguments)
 
     compact()
-
-
-for definition in load_pipelines().values():
-    compact_dag(definition)

@@ -19,7 +19,6 @@ from airflow.sdk import dag
 from tidemark.airflow.steps.streams import stream_schedule, streams
 from tidemark.airflow.steps.tasks import dag_arguments
 from tidemark.definition import Pipeline
-from tidemark.pipelines import load_pipelines
 
 
 def stream_dag(pipeline: Pipeline) -> None:
@@ -33,7 +32,3 @@ def stream_dag(pipeline: Pipeline) -> None:
         streams(pipeline)
 
     stream()
-
-
-for definition in load_pipelines().values():
-    stream_dag(definition)

@@ -23,20 +23,17 @@ from airflow.sdk import dag
 from tidemark.airflow.steps.landings import arrival, put_landed
 from tidemark.airflow.steps.tasks import dag_arguments
 from tidemark.definition import Pipeline
-from tidemark.pipelines import load_pipelines
-from tidemark.pipelines.producers.landing import Folder, folder_of
+from tidemark.pipelines.producers.landing import folder_of
 
 
-def land_dag(pipeline: Pipeline, folder: Folder) -> None:
-    """The DAG of one pipeline."""
+def land_dag(pipeline: Pipeline) -> None:
+    """The DAG of one pipeline; none if its definition has no ``landing``."""
+    folder = folder_of(pipeline)
+    if folder is None:
+        return
 
     @dag(**dag_arguments(pipeline, "land", "@continuous"), doc_md=__doc__)
     def land() -> None:
         arrival(folder) >> put_landed(pipeline)
 
     land()
-
-
-for definition in load_pipelines().values():
-    if landing := folder_of(definition):
-        land_dag(definition, landing)

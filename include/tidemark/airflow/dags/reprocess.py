@@ -33,7 +33,6 @@ from tidemark.airflow.steps.planning import approve, plan_reprocess
 from tidemark.airflow.steps.tasks import dag_arguments, over_range
 from tidemark.core.settings import get_settings
 from tidemark.definition import Pipeline
-from tidemark.pipelines import load_pipelines
 
 DAILY = CronDataIntervalTimetable("0 0 * * *", timezone="UTC")
 """Each run's interval is the day before, whatever Airflow's configuration makes of ``@daily``."""
@@ -57,7 +56,3 @@ def reprocess_dag(pipeline: Pipeline) -> None:
         plan_reprocess(pipeline, silver) >> approve() >> recompute >> tell_batch(pipeline) >> tell_serving(pipeline)
 
     reprocess()
-
-
-for definition in load_pipelines().values():
-    reprocess_dag(definition)

@@ -19,7 +19,6 @@ from tidemark.airflow.steps.forms import provision_params
 from tidemark.airflow.steps.provisioning import provision_stream, stream_before
 from tidemark.airflow.steps.tasks import dag_arguments
 from tidemark.definition import Pipeline
-from tidemark.pipelines import load_pipelines
 
 
 def provision_dag(pipeline: Pipeline) -> None:
@@ -30,7 +29,3 @@ def provision_dag(pipeline: Pipeline) -> None:
         stream_before(pipeline) >> provision_stream(pipeline)
 
     provision()
-
-
-for definition in load_pipelines().values():
-    provision_dag(definition)

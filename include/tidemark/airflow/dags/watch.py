@@ -15,7 +15,6 @@ from tidemark.airflow.alerts import late_alert
 from tidemark.airflow.steps.streams import limits
 from tidemark.airflow.steps.tasks import dag_arguments
 from tidemark.definition import Pipeline
-from tidemark.pipelines import load_pipelines
 
 EVERY_MINUTES = 5
 """A watch that is not done when the next one is due is late itself."""
@@ -33,7 +32,3 @@ def watch_dag(pipeline: Pipeline) -> None:
         limits(pipeline)
 
     watch()
-
-
-for definition in load_pipelines().values():
-    watch_dag(definition)

@@ -13,7 +13,6 @@ from tidemark.airflow.steps.forms import range_params
 from tidemark.airflow.steps.planning import plan
 from tidemark.airflow.steps.tasks import dag_arguments, over_range
 from tidemark.definition import Pipeline
-from tidemark.pipelines import load_pipelines
 
 
 def validate_dag(pipeline: Pipeline) -> None:
@@ -28,7 +27,3 @@ def validate_dag(pipeline: Pipeline) -> None:
         plan(pipeline.name) >> over_range("validate", pipeline)
 
     validate()
-
-
-for definition in load_pipelines().values():
-    validate_dag(definition)
