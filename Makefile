@@ -25,7 +25,7 @@ $(STAMP): requirements.txt pyproject.toml
 	@touch $@
 
 wheels: $(STAMP) ## Build the distributions tidemark, pyspark-kinesis and kinesis-emulator, sdist and wheel, into dist/
-	@for package in . spark/pyspark_kinesis include/kinesis_emulator; do \
+	@for package in . packages/*; do \
 		$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist $$package || exit 1; done
 	@ls dist/*.whl dist/*.tar.gz
 

@@ -111,7 +111,7 @@ if [ "$what" = site ]; then
 fi
 step "Tidemark itself" "if it still fails, remove $venv" \
     "$venv/bin/uv" pip install --python "$venv/bin/python" --no-deps --no-build-isolation --editable . \
-    --editable include/kinesis_emulator --editable spark/pyspark_kinesis
+    --editable packages/kinesis-emulator --editable packages/pyspark-kinesis
 rm "$venv/installing"
 [ "$what" != packages ] || exit 0
 step "the Delta jars" "$network; Java takes a proxy from JAVA_TOOL_OPTIONS=-Dhttps.proxyHost=HOST" \

@@ -20,8 +20,8 @@ MOVED = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
-    "spark/pyspark_kinesis/README.md": "kinesis/pyspark-kinesis.md",
-    "include/kinesis_emulator/README.md": "kinesis/kinesis-emulator.md",
+    "packages/pyspark-kinesis/README.md": "kinesis/pyspark-kinesis.md",
+    "packages/kinesis-emulator/README.md": "kinesis/kinesis-emulator.md",
 }
 """By file of the repository outside docs/, its place in the site."""
 DECISIONS = "adr/README.md"

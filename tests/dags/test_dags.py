@@ -93,12 +93,13 @@ def test_parsing_imports_no_spark_and_a_third_pipeline_gets_its_dags(tmp_path: P
     assert done.stdout.strip().endswith(f"{third}] False False")
 
 
-def test_a_parse_for_one_task_makes_the_dag_of_that_task_alone() -> None:
+def test_a_parse_for_one_task_makes_the_dag_of_that_task_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.dag_processing.dagbag import DagBag
-    from airflow.sdk.definitions._internal.dag_parsing_context import _airflow_parsing_context_manager
+    from airflow.sdk.definitions.context import _AIRFLOW_PARSING_CONTEXT_DAG_ID
 
-    with _airflow_parsing_context_manager("flights.reprocess", "plan"):  # as its task runner does
-        assert list(DagBag(str(DAGS)).dags) == ["flights.reprocess"]
+    # As the task runner does; its own context manager leaves the variable set, which tests that follow would see.
+    monkeypatch.setenv(_AIRFLOW_PARSING_CONTEXT_DAG_ID, "flights.reprocess")
+    assert list(DagBag(str(DAGS)).dags) == ["flights.reprocess"]
 
 
 def test_the_dag_file_is_three_lines_and_its_dags_are_of_that_file(dags: dict[str, Any]) -> None:

@@ -14,6 +14,11 @@ from packaging.requirements import Requirement
 
 PROJECT = Path(__file__).parents[2]
 SOURCES = {
+    "pyspark_kinesis": PROJECT / "packages" / "pyspark-kinesis",
+    "kinesis_emulator": PROJECT / "packages" / "kinesis-emulator",
+}
+"""What each is built from, but for its package."""
+PACKAGES = {
     "pyspark_kinesis": PROJECT / "spark" / "pyspark_kinesis",
     "kinesis_emulator": PROJECT / "include" / "kinesis_emulator",
 }

@@ -1,5 +1,6 @@
 """What the two distributions hold, that they need nothing else of the project, and that a query runs on them."""
 
+import importlib
 import importlib.metadata
 import json
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pyarrow.dataset as pads
 import pytest
-from wheel_environments import LOCKED, SOURCES, UV, Environment, asked_for, metadata_of, run
+from wheel_environments import LOCKED, PACKAGES, SOURCES, UV, Environment, asked_for, metadata_of, run
 
 from kinesis_emulator import running_emulator
 
@@ -24,10 +25,10 @@ DOCUMENTS = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "hatch_bu
 
 
 def active_files(name: str) -> set[str]:
-    """The files of a package, code and data, without what only its distribution is made of."""
-    folder = SOURCES[name]
+    """The files of a package, code and data."""
+    folder = PACKAGES[name]
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    return {path for path in files if "__pycache__" not in path} - DOCUMENTS
+    return {path for path in files if "__pycache__" not in path}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,8 @@ def test_an_sdist_holds_what_a_wheel_is_built_from_and_the_documents(name: str, 
     with tarfile.open(next(built.glob(f"{name}-*.tar.gz"))) as sdist:
         assert all(member.isfile() for member in sdist.getmembers())
         found = {path.split("/", 1)[1] for path in sdist.getnames()}
-    assert found - {".gitignore"} == active_files(name) | DOCUMENTS | {"PKG-INFO"}
+    package = {f"{name}/{path}" for path in active_files(name)}
+    assert found - {".gitignore"} == package | DOCUMENTS | {"PKG-INFO"}
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -69,6 +71,7 @@ def test_what_a_wheel_says_of_itself(name: str, wheels: dict[str, Path]) -> None
     assert about["Name"] == name.replace("_", "-")
     assert about["License-Expression"] == "Apache-2.0"
     assert about["Requires-Python"] == ">=3.10"
+    assert about["Version"] == importlib.import_module(name).__version__
     assert f"## [{about['Version']}]" in (SOURCES[name] / "CHANGELOG.md").read_text()
     assert about.get_payload() == (SOURCES[name] / "README.md").read_text()
     assert "](.." not in str(about.get_payload()), "links into the repository lead nowhere from a package's page"

@@ -46,7 +46,7 @@ def test_the_fixtures_give_a_running_emulator(pytester: pytest.Pytester, monkeyp
 
 
 def test_the_readmes_example_passes(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = (_ROOT / "include/kinesis_emulator/README.md").read_text()
+    readme = (_ROOT / "packages/kinesis-emulator/README.md").read_text()
     [example] = re.findall(r"^    import boto3\n.*?(?=^\S)", readme, re.MULTILINE | re.DOTALL)
     [options] = re.findall(r"`(kinesis_emulator_options = .*?)`", readme)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
@@ -68,7 +68,7 @@ def test_options_that_cannot_be_are_told_as_the_emulator_tells_them(
 
 
 def test_pytest_finds_them_by_the_entry_point_of_the_project() -> None:
-    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((_ROOT / "packages/kinesis-emulator/pyproject.toml").read_text())["project"]
     plugin = importlib.import_module(project["entry-points"]["pytest11"]["kinesis_emulator"])
     assert plugin.kinesis_emulator_endpoint is not None
 

@@ -20,7 +20,7 @@ PHRASES = {
 }
 FILES = [
     *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "kinesis").glob("*.md"), ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md", *ROOT.glob("include/*/README.md"), *ROOT.glob("spark/*/README.md"),
+    ROOT / "CONTRIBUTING.md", *ROOT.glob("packages/*/README.md"),
     *(ROOT / "dags").glob("*.py"), *(ROOT / "include").rglob("*.py"), *(ROOT / "spark").rglob("*.py"),
 ]  # fmt: skip
 
