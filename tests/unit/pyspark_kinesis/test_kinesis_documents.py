@@ -15,7 +15,7 @@ from pyspark_kinesis.options.put import KNOWN_TO_WRITER, parse_put
 from pyspark_kinesis.options.stream import KNOWN, parse
 
 PROJECT = Path(__file__).parents[3]
-README = (PROJECT / "spark" / "pyspark_kinesis" / "README.md").read_text()
+README = (PROJECT / "packages" / "pyspark-kinesis" / "README.md").read_text()
 MOVING = (PROJECT / "docs" / "kinesis" / "moving.md").read_text()
 NAME = re.compile(r"\b[a-z]+(?:[A-Z][A-Za-z]*)+\b|\b(?:region|tasks)\b")
 READ = {"streamName": "s", "ledgerLocation": "/l", "region": "us-east-1"}
