@@ -26,9 +26,9 @@ SEAMS = ("after-ledger", "before-commit", "after-commit")
 
 
 @pytest.fixture(scope="module")
-def python() -> str:
+def python(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A Python with Spark 4.1, made from its lock on first use."""
-    folder = get_settings().home / "spark41"
+    folder = get_settings().home.absolute() / "spark41"
     made = folder / "lock"
     if not made.exists() or made.read_text() != LOCK.read_text():
         shutil.rmtree(folder, ignore_errors=True)
@@ -36,7 +36,8 @@ def python() -> str:
         interpreter = folder / "bin" / "python"
         subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
         install = [uv, "pip", "install", "--quiet", "--python", str(interpreter), "--require-hashes", "-r", str(LOCK)]
-        subprocess.run(install, check=True)
+        # Elsewhere than in the project, where uv would apply its pin of Spark, too.
+        subprocess.run(install, cwd=tmp_path_factory.mktemp("elsewhere"), check=True)
         made.write_text(LOCK.read_text())
     return str(folder / "bin" / "python")
 
