@@ -1,6 +1,6 @@
 """The generations of a pipeline's definition, and of each of its objects the versions that were in force."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import Any, NamedTuple, Self
 
@@ -142,14 +142,12 @@ class History(NamedTuple):
         Lines and elements of an array are counted each in their own way; what is one event has no number. A reprocess
         of some dates keeps the numbers that it finds, and one of everything gives all of them anew (``DATED_APP``).
         """
-        anew = position(refine_log, DATED_APP)
         found = []
-        for n in range(len(self.noted)):
-            forms = [one.definition.get("records", "object") for one in self.noted[max(n, anew) :]]
+        for log, forms in self._record_forms(refine_log):
             numbers = next((form for form in forms if form != "object"), forms[-1])
             if forms[-1] not in ("object", numbers):
-                found.append(self._log(n))
-        return [log for log in found if log.low <= log.high]
+                found.append(log)
+        return found
 
     def split_otherwise(self, refine_log: DeltaTable) -> list[Interval]:
         """The ingest_batches whose records a definition may have split into events in another way than this one does.
@@ -157,19 +155,21 @@ class History(NamedTuple):
         Quarantine may hold rows of such a record under numbers, or as a whole, that this definition does not give. A
         reprocess of everything takes them out (``DATED_APP``).
         """
-        anew = position(refine_log, DATED_APP)
-        found = []
-        for n in range(len(self.noted)):
-            forms = {one.definition.get("records", "object") for one in self.noted[max(n, anew) :]}
-            if len(forms) > 1:
-                found.append(self._log(n))
-        return [log for log in found if log.low <= log.high]
+        return [log for log, forms in self._record_forms(refine_log) if len(set(forms)) > 1]
 
     def added(self, rollup: Rollup) -> list[Added]:
         """What a rollup has gained since its tables hold rows; all that it came back with, it had from the start."""
         begun = self.begun(rollup.name) or 0
         every = [added for one in self.noted if one.generation.number > begun for added in one.added]
         return [one for one in every if one.rollup == rollup.name and one.measure in rollup.measures]
+
+    def _record_forms(self, refine_log: DeltaTable) -> Iterator[tuple[Interval, list[str]]]:
+        """The part of the log of each generation, if not empty, and the forms of records that its events may have."""
+        anew = position(refine_log, DATED_APP)
+        for n in range(len(self.noted)):
+            log = self._log(n)
+            if log.low <= log.high:
+                yield log, [one.definition.get("records", "object") for one in self.noted[max(n, anew) :]]
 
     def _newest_first(self) -> list[dict[str, Any]]:
         return [one.definition for one in reversed(self.noted)]
