@@ -33,7 +33,7 @@ coverage. A reprocess replaces whole event dates."""
 def page() -> str:
     """The page's text."""
     tables = tables_of(clickstream, Settings(lake_uri="LAKE"))
-    own = {column.name for column in clickstream.events}
+    own = {column.name for column in clickstream.event_schema}
     return _HEAD + "".join(_section(table, own) for table in tables)
 
 

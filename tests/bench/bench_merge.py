@@ -43,7 +43,7 @@ from tidemark.lake.generations import begin_generation
 from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import BRONZE_SCHEMA, KINESIS_COLUMNS, tables_of
 from tidemark.quality.suite import Suite, parse_suite
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 from tidemark.serving.cache import forget
 from tidemark.serving.view import connect
 from tidemark_spark.batch.reprocess import reprocess
@@ -196,7 +196,7 @@ def serving(lake: Lake, rollup: Rollup, merged: Path, rounds: int) -> dict[str, 
     """One rollup's whole answer, and that of the newest day, against silver and against one merged table."""
     settings = lake.settings
     newest = datetime.combine(FIRST + timedelta(days=lake.days - 1), datetime.min.time(), UTC)
-    everything = answer(pin(BENCH, rollup, settings))
+    everything = query(pin(BENCH, rollup, settings))
     write_deltalake(str(merged / rollup.name), everything, mode="overwrite")
     columns = {
         "exact": "count(*), sum(value), min(value), max(value), avg(value)",
@@ -221,12 +221,12 @@ def serving(lake: Lake, rollup: Rollup, merged: Path, rounds: int) -> dict[str, 
 
     def first() -> Any:
         forget()
-        return answer(pin(BENCH, rollup, settings))
+        return query(pin(BENCH, rollup, settings))
 
     taken = {
         "first_ms": median_ms(first, rounds),
-        "serving_ms": median_ms(lambda: answer(pin(BENCH, rollup, settings)), rounds),
-        "newest_day_ms": median_ms(lambda: answer(pin(BENCH, rollup, settings), since=newest), rounds),
+        "serving_ms": median_ms(lambda: query(pin(BENCH, rollup, settings)), rounds),
+        "newest_day_ms": median_ms(lambda: query(pin(BENCH, rollup, settings), since=newest), rounds),
         "silver_ms": median_ms(silver, max(2, rounds // 5)),
         "merged_table_ms": median_ms(premerged, rounds),
     }

@@ -43,7 +43,7 @@ def bronze(rows: int) -> pa.Table:
 
 def by_spark(records: DataFrame) -> DataFrame:
     """The texts of the fields as Spark's JSON reader gives them."""
-    schema = ", ".join(f"`{name}` STRING" for name in clickstream.events.names)
+    schema = ", ".join(f"`{name}` STRING" for name in clickstream.event_schema.names)
     return records.withColumn("_raw", F.expr(f"from_json(CAST(data AS STRING), '{schema}')"))
 
 
@@ -75,7 +75,7 @@ def main(rows: int = 200_000, rounds: int = 5) -> None:
                 way.write.format("noop").mode("overwrite").save()
                 best[name] = min(best[name], cpu_seconds() - began)
     batches = [pa.RecordBatch.from_arrays([part.combine_chunks()], ["data"]) for part in chunks(bronze(rows)["data"])]
-    splitter = Splitter(clickstream.events.names, "object")
+    splitter = Splitter(clickstream.event_schema.names, "object")
     began = time.process_time()
     for batch in batches:
         list(splitter.events(batch))

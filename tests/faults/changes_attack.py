@@ -27,7 +27,7 @@ from tidemark.lake.maintenance.compaction import compact
 from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import tables_of
 from tidemark.quality import load_suite
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 from tidemark_spark.batch import reprocess as reprocessing
 from tidemark_spark.batch.reconcile import reconcile
 from tidemark_spark.batch.reprocess import reprocess
@@ -333,7 +333,7 @@ class Attack:
             snapshot = pin(pipeline, rollup, self.settings)
             if snapshot.position != self.golden.refined:
                 raise Violation(f"{rollup.name} states position {snapshot.position}, not {self.golden.refined}")
-            rows = answer(snapshot).to_pylist()
+            rows = query(snapshot).to_pylist()
             got = {
                 (*(row[name] for name in rollup.by), row["window_start"]): tuple(row[name] for name in rollup.measures)
                 for row in rows

@@ -75,7 +75,7 @@ def milliseconds() -> None:
 
         def rounded(pipeline: Any) -> Any:
             return [
-                (F.floor(column / 1000) if pipeline.events[name].sql == "TIMESTAMP" else column).alias(name)
+                (F.floor(column / 1000) if pipeline.event_schema[name].sql == "TIMESTAMP" else column).alias(name)
                 for name, column in zip(pipeline.key, key_columns(pipeline), strict=True)
             ]
 

@@ -22,7 +22,7 @@ from tidemark.monitoring.health import health
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.pipelines.flights import flights
 from tidemark.pipelines.producers.producer import ensure_stream, kinesis_client, produce, sample_events
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 
 DAG = "flights.reprocess"
 STREAM = "clickstream.stream"
@@ -55,7 +55,7 @@ def test_a_form_that_is_none_is_refused_by_the_api(
 
 def test_a_backfill_survives_a_killed_driver_and_a_second_run_on_its_date_waits(airflow: AirflowWorld) -> None:
     airflow.switch_on(DAG, "flights.validate")
-    before = answer(pin(flights, ROLLUP, airflow.settings))
+    before = query(pin(flights, ROLLUP, airflow.settings))
     unchanged = version(airflow)
 
     [scheduled] = airflow.until(lambda: airflow.runs(DAG, "scheduled"), "yesterday's run")
@@ -108,8 +108,8 @@ def test_a_backfill_survives_a_killed_driver_and_a_second_run_on_its_date_waits(
     assert done["published_dates"] == 1
     assert done["bronze_rows"] == 2_000
     snapshot = pin(flights, ROLLUP, airflow.settings)
-    assert answer(snapshot, layer="batch").num_rows > 0
-    assert answer(snapshot) == before
+    assert query(snapshot, layer="batch").num_rows > 0
+    assert query(snapshot) == before
 
     silver, batch = "flights.silver", "flights.batch_departures_daily"
     events = airflow.asset_events(DAG)

@@ -25,7 +25,7 @@ from tidemark.lake.transaction_ids import INGEST_APP, REFINE_APP
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.pipelines.producers.clickstream import events
 from tidemark.pipelines.producers.producer import ensure_stream, kinesis_client, produce
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 
 ROLLUP = clickstream.rollup("activity")
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -100,7 +100,7 @@ class Reader(threading.Thread):
         try:
             while not self._end.is_set():
                 snapshot = pin(clickstream, ROLLUP, self.settings)
-                rows = answer(snapshot).to_pylist()
+                rows = query(snapshot).to_pylist()
                 served = {(r["event"], r["window_start"]): (r["events"], r["revenue"]) for r in rows}
                 self.answers.append((snapshot.position, served))
         except BaseException as error:
@@ -164,7 +164,7 @@ def test_every_answer_is_that_of_a_prefix_while_streams_a_kill_and_a_reprocess_r
         last = at
     assert len(golden_at) > 3, "answers were read at several positions"
 
-    by_batch = answer(pin(clickstream, ROLLUP, settings), layer="batch").to_pylist()
+    by_batch = query(pin(clickstream, ROLLUP, settings), layer="batch").to_pylist()
     assert by_batch, "3: the batch layer answers for what was reprocessed"
     log = read(tables.refine_log, settings)
     assert pc.sum(log["records"]).as_py() == RECORDS

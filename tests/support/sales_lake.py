@@ -15,7 +15,7 @@ from tidemark.lake.generations import begin_generation
 from tidemark.lake.log import seal
 from tidemark.lake.tables import tables_of
 from tidemark.quality.suite import Suite, parse_suite
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 from tidemark_spark.speed.ingest import BronzeSink
 
 SCHEMA = "id STRING, shop STRING, amount DECIMAL(12,2), at TIMESTAMP, sent TIMESTAMP"
@@ -89,7 +89,7 @@ class Lake:
         seal(tables_of(SALES, self.settings), self.settings)
 
     def served(self, definition: Pipeline = SALES) -> dict[date, tuple[int, str]]:
-        rows = answer(pin(definition, definition.rollups[0], self.settings)).to_pylist()
+        rows = query(pin(definition, definition.rollups[0], self.settings)).to_pylist()
         return {row["window_start"].date(): (row["n"], str(row["sum"])) for row in rows}
 
     def ids(self, table: str) -> list[str]:

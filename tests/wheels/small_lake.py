@@ -19,7 +19,7 @@ from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import tables_of
 from tidemark.lake.transaction_ids import BATCH_APP, COVERAGE_APP, REFINE_APP, covered_app
 from tidemark.pipelines import get_pipeline
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 
 DAY, MIDNIGHT = date(2026, 1, 1), datetime(2026, 1, 1, tzinfo=UTC)
 settings, taxis = get_settings(), get_pipeline("taxis")
@@ -40,5 +40,5 @@ set_transactions(open_table(tables["batch_daily"], settings), {covered_app(DAY):
 add("speed_daily", 5, "50.00", ingest_batch=1, segment=0)
 add("speed_daily", 2, "7.50", ingest_batch=2, segment=1)
 set_transactions(open_table(tables["speed_daily"], settings), {REFINE_APP: 2})
-rows = answer(pin(taxis, taxis.rollups[0], settings)).select(["zone", "rides", "fares"]).to_pylist()
+rows = query(pin(taxis, taxis.rollups[0], settings)).select(["zone", "rides", "fares"]).to_pylist()
 print(json.dumps({"rows": rows, "heavy": sorted({"airflow", "boto3", "pyspark"} & sys.modules.keys())}, default=str))

@@ -42,7 +42,7 @@ def print_rows(rows: list[dict[str, Any]], *, as_json: bool, title: str | None =
 
 
 def pipelines(json: JsonOption = False) -> None:
-    """List the pipelines, with their rollups."""
+    """List the pipelines, with their rollups and what they are for."""
     rows = [
         {
             "pipeline": p.name,
@@ -50,6 +50,7 @@ def pipelines(json: JsonOption = False) -> None:
             "key": ", ".join(p.key),
             "rollups": ", ".join(r.name for r in p.rollups),
             "suite": p.suite,
+            "description": p.description,
         }
         for p in load_pipelines().values()
     ]

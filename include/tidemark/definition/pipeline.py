@@ -84,7 +84,7 @@ class Rollup:
         """The state columns of all measures, in order of definition."""
         return tuple(state for name, measure in self.measures.items() for state in measure.states(name, schema))
 
-    def settles(self, timezone: str) -> bool:
+    def has_one_row_a_window(self, timezone: str) -> bool:
         """Whether a window's batch rows are one row: tumbling windows, none of which spans two event dates."""
         window = self.window
         if isinstance(window, SessionWindow) or window.panes > 1:
@@ -93,7 +93,7 @@ class Rollup:
 
     def stored(self, timezone: str) -> dict[str, Stored]:
         """By measure, the columns in which the batch table keeps finished values: where it has one row a window."""
-        if not self.settles(timezone):
+        if not self.has_one_row_a_window(timezone):
             return {}
         kept = {name: measure.stored(name) for name, measure in self.measures.items()}
         return {name: stored for name, stored in kept.items() if stored is not None}
@@ -126,7 +126,7 @@ class Pipeline:
         ...     ],
         ...     suite="expectations/flights.json",
         ... )
-        >>> flights.events.names
+        >>> flights.event_schema.names
         ('flight_id', 'carrier', 'delay', 'departure')
         >>> flights.allowed_lateness
         datetime.timedelta(seconds=600)
@@ -167,7 +167,7 @@ class Pipeline:
     suite: str
     """Path of the Great Expectations suite, below the project: one suite for the stream's row rules and the batch."""
     description: str = ""
-    """What the pipeline is for, in a sentence, for those who read the definition."""
+    """What the pipeline is for, in a sentence: shown with its DAGs and by ``tidemark pipelines``."""
     required: Sequence[str] = ()
     """Columns that must not be null, beside the key and the event time."""
     deduplication_horizon: Duration = timedelta(hours=1)
@@ -197,8 +197,8 @@ class Pipeline:
     """When scheduled streams run: a cron expression."""
     max_lag: Duration = timedelta(minutes=15)
     """How long a record may be in bronze before refine has passed it; beyond that Airflow raises an alert."""
-    max_silence: Duration | None = None
-    """How long no record may come before Airflow raises an alert; None: the source may be silent for any time."""
+    max_staleness: Duration | None = None
+    """How long no record may come before Airflow raises an alert; None: the source may pause for any time."""
     cluster_by: Sequence[str] = ()
     """Columns that queries of silver filter by, beside the event date: compaction lays the files of a large date out
     along a Z-order curve of them, so that such queries open few."""
@@ -216,7 +216,7 @@ class Pipeline:
             raise DefinitionError(f"pipeline {self.name!r}", problems)
 
     @cached_property
-    def events(self) -> EventSchema:
+    def event_schema(self) -> EventSchema:
         """The parsed schema."""
         return parse_ddl(self.schema, self.event_time)
 
@@ -238,7 +238,7 @@ class Pipeline:
         Raises:
             KeyError: there is no column of that name.
         """
-        return self.events[name]
+        return self.event_schema[name]
 
     def _problems(self) -> list[str]:
         problems = []

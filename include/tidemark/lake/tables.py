@@ -78,14 +78,14 @@ VALIDATIONS_SCHEMA = pa.schema(
 
 def silver_schema(pipeline: "Pipeline") -> pa.Schema:
     """The definition's columns, where each row came from, and its coordinate. Grain: one row an event."""
-    return pa.schema([*((column.name, column.type.arrow) for column in pipeline.events), *columns.SILVER])
+    return pa.schema([*((column.name, column.type.arrow) for column in pipeline.event_schema), *columns.SILVER])
 
 
 def _partial_fields(pipeline: "Pipeline", rollup: "Rollup") -> list[tuple[str, pa.DataType]]:
     return [
         *((name, pipeline.column_type(name).arrow) for name in rollup.by),
         *columns.PANE,
-        *((state.column, state.type.arrow) for state in rollup.states(pipeline.events)),
+        *((state.column, state.type.arrow) for state in rollup.states(pipeline.event_schema)),
         *columns.PARTIAL,
     ]
 

@@ -41,10 +41,10 @@ class Health(NamedTuple):
                 f"refine of {self.pipeline} lags {self.lag_seconds:,.0f} s behind bronze (ingest_batch {self.refined} "
                 f"of {self.position}), and max_lag is {pipeline.max_lag}: does the stream run? See its log"
             )
-        limit = pipeline.max_silence
+        limit = pipeline.max_staleness
         if limit is not None and self.silent_seconds is not None and self.silent_seconds > limit.total_seconds():
             found.append(
-                f"no record has come to {self.pipeline} for {self.silent_seconds:,.0f} s, and max_silence is {limit}: "
+                f"no record has come to {self.pipeline} for {self.silent_seconds:,.0f} s; max_staleness is {limit}: "
                 "do the producers put records, and does the ingest stream run?"
             )
         return found

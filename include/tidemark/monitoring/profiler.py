@@ -41,13 +41,13 @@ def propose_suite(
     with connect() as connection:
         create_view(connection, "silver", silver)
         dated = "event_date >= $start AND event_date < $end"
-        figures = ", ".join(text for column in pipeline.events for text in _figures(column))
+        figures = ", ".join(text for column in pipeline.event_schema for text in _figures(column))
         chosen = {"start": start, "end": end}
         rows = connection.sql(f"SELECT count(*) AS rows, {figures} FROM silver WHERE {dated}", params=chosen)
         [found] = rows.to_arrow_table().to_pylist()
         if not found["rows"]:
             raise TidemarkError(f"silver of {pipeline.name!r} holds no rows of these dates: nothing to propose from")
-        for column in pipeline.events:
+        for column in pipeline.event_schema:
             values: list[str] = []
             if column.type.sql == "STRING" and found[f"distinct_{column.name}"] <= MOST_VALUES:
                 texts = f'SELECT DISTINCT "{column.name}" AS text FROM silver WHERE {dated} ORDER BY text'

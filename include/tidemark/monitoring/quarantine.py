@@ -78,7 +78,7 @@ def explain(
             "sequence_number": row["sequence_number"],
             "record": _text(row["data"]),
             "reasons": [
-                _meaning(name, fields_of(row["data"], pipeline.events.names), rules, pipeline)
+                _meaning(name, fields_of(row["data"], pipeline.event_schema.names), rules, pipeline)
                 for name in row["reasons"]
             ],
         }
@@ -94,8 +94,8 @@ def _meaning(reason: str, fields: dict[str, Any], rules: dict[str, RowRule], pip
         return {"reason": reason, "asks": rule.limits, "values": {name: fields.get(name) for name in rule.columns}}
     kind, _, column = reason.partition(":")
     asks = _MEANINGS.get(kind, "")
-    if column and column in pipeline.events:
-        asks += f" ({pipeline.events[column].sql})"
+    if column and column in pipeline.event_schema:
+        asks += f" ({pipeline.event_schema[column].sql})"
     column = column or (pipeline.event_time if kind.startswith("event_time_") else "")
     return {"reason": reason, "asks": asks, "values": {column: fields.get(column)} if column else {}}
 

@@ -115,7 +115,7 @@ def parse_suite(path: Path | ZipPath, pipeline: Pipeline) -> Suite:
     for expectation in parsed.expectations:
         columns = _columns(expectation.kwargs)
         for column in columns:
-            if column not in pipeline.events:
+            if column not in pipeline.event_schema:
                 raise ExpectationError(
                     f"{path}: {expectation.type} names the column {column!r}, which {pipeline.name!r} does not have"
                 )
@@ -132,7 +132,7 @@ def parse_suite(path: Path | ZipPath, pipeline: Pipeline) -> Suite:
             raise ExpectationError(f"{path}: {name} has action {action!r}; known are quarantine, warn and fail")
         limits = asked(expectation.kwargs)
         try:
-            broken = broken_rows(expectation.type, expectation.kwargs, pipeline.events)
+            broken = broken_rows(expectation.type, expectation.kwargs, pipeline.event_schema)
         except LeftToBatchError as error:
             reason = f"{error}; its action {action} has no effect" if action else str(error)
             batch_only.append(BatchOnly(name, reason, limits))

@@ -55,9 +55,9 @@ Examples:
 
     The answer counts each flight exactly once, and says through which position of the log it holds them:
 
-    >>> from tidemark.serving import answer, pin
+    >>> from tidemark.serving import query, pin
     >>> snapshot = pin(flights, flights.rollup("by_carrier"), settings)
-    >>> answer(snapshot).select(["carrier", "flights", "longest_delay", "final"]).to_pylist()
+    >>> query(snapshot).select(["carrier", "flights", "longest_delay", "final"]).to_pylist()
     [{'carrier': 'UA', 'flights': 3, 'longest_delay': 45, 'final': False}]
     >>> snapshot.position
     7
@@ -65,6 +65,6 @@ Examples:
 
 from tidemark.serving.session import sql_session
 from tidemark.serving.sql import serving_sql
-from tidemark.serving.view import Snapshot, answer, pin
+from tidemark.serving.view import Snapshot, pin, query
 
-__all__ = ["Snapshot", "answer", "pin", "serving_sql", "sql_session"]
+__all__ = ["Snapshot", "pin", "query", "serving_sql", "sql_session"]

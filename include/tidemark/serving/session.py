@@ -110,10 +110,10 @@ def _serving(
         raise speed
     both = pinned(pipeline, rollup, batch, speed, settings)
     plan, rows = both.scan_plan(), ""
-    if files := [path for paths in plan.settled.values() for path in paths]:
-        settled = relation(connection, f"{name}.settled", batch, files)
-        rows = f"({finished_sql(pipeline, rollup, Dialect.DUCKDB, f'({settled})')})"
-    return answering_sql(connection, name, both, plan, settled=rows)
+    if files := [path for paths in plan.batch_only.values() for path in paths]:
+        batch_only = relation(connection, f"{name}.batch_only", batch, files)
+        rows = f"({finished_sql(pipeline, rollup, Dialect.DUCKDB, f'({batch_only})')})"
+    return answering_sql(connection, name, both, plan, batch_only=rows)
 
 
 def _like(connection: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema) -> str:

@@ -23,7 +23,7 @@ def serving_sql(
     *,
     batch: str = "batch",
     speed: str = "speed",
-    settled: str = "",
+    batch_only: str = "",
     layer: Layer | None = None,
     covered_left_out: bool = False,
     missing_measures: Mapping[str, Collection[date]] | None = None,
@@ -39,7 +39,7 @@ def serving_sql(
         dialect: The engine that runs the text. DuckDB needs the sketch functions for approximate measures.
         batch: The batch table, as the engine names it. Pin its version before that of ``speed``.
         speed: The speed table, as the engine names it.
-        settled: A relation with rows as from ``finished_sql``, of those of the batch table's rows that are not in
+        batch_only: A relation with rows as from ``finished_sql``, of those of the batch table's rows that are not in
             ``batch``; DuckDB only.
         layer: ``"batch"`` or ``"speed"``: only what that layer contributes; None: both.
         covered_left_out: Whether the rows of ``speed`` that the batch covers were left out before, file by file.
@@ -58,7 +58,7 @@ def serving_sql(
         ...     own.sql(f"SELECT carrier, flights, longest_delay FROM ({text})").fetchall()
         [('UA', 3, 45)]
     """
-    schema = pipeline.events
+    schema = pipeline.event_schema
     states = rollup.states(schema)
     mark = "`" if dialect is Dialect.SPARK else '"'
     keys = [f"{mark}{name}{mark}" for name in rollup.by]
@@ -94,10 +94,9 @@ def serving_sql(
         end = _end(rollup.window, pipeline, dialect)
     answer = ", ".join([*keys, "window_start"])
     answered = f"SELECT {answer}, {end} AS window_end{finished}, newest_event, newest_arrival FROM merged"
-    if settled:
-        answered += (
-            f"\n    UNION ALL\n    SELECT {answer}, window_end{measures}, newest_event, newest_arrival FROM {settled}"
-        )
+    if batch_only:
+        finished_columns = f"{answer}, window_end{measures}, newest_event, newest_arrival"
+        answered += f"\n    UNION ALL\n    SELECT {finished_columns} FROM {batch_only}"
     # Each event is in some window, so what is answered tells the newest one, too; Spark would answer twice for it.
     newest = "max(max_event_time)" if dialect is Dialect.SPARK else "max(newest_event)"
     told, kept_once = ("parts", "") if dialect is Dialect.SPARK else ("answered", " MATERIALIZED")
@@ -130,7 +129,7 @@ def finished_sql(pipeline: Pipeline, rollup: Rollup, dialect: Dialect, batch: st
     keys = "".join(f", {mark}{name}{mark}" for name in rollup.by)
     stored = {name: kept.column for name, kept in rollup.stored(pipeline.timezone).items()}
     values = "".join(
-        f", {stored.get(name) or measure.finish(name, pipeline.events, dialect)} AS {mark}{name}{mark}"
+        f", {stored.get(name) or measure.finish(name, pipeline.event_schema, dialect)} AS {mark}{name}{mark}"
         for name, measure in rollup.measures.items()
     )
     assert isinstance(rollup.window, Window)

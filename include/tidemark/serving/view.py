@@ -33,11 +33,11 @@ _LATEST = datetime(9999, 12, 30, tzinfo=UTC)
 
 
 class ScanPlan(NamedTuple):
-    """The files that an answer is made of: to be merged, of either layer, and of dates that are settled."""
+    """The files that an answer is made of: to be merged, of either layer, and of batch-only dates."""
 
     batch: list[str]
     speed: list[str]
-    settled: dict[date, tuple[str, ...]]
+    batch_only: dict[date, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ class Snapshot:
         return [f for f in self.speed_files.rows if f["partition.segment"] > coverage.get(f[_DATE], NOTHING)]
 
     @cached_property
-    def settled(self) -> set[date]:
+    def batch_only(self) -> set[date]:
         """The event dates that the batch table answers for alone, with a finished row a key and window."""
-        if not self.rollup.settles(self.pipeline.timezone):
+        if not self.rollup.has_one_row_a_window(self.pipeline.timezone):
             return set()
         unfinished = {f[_DATE] for f in self.batch_files.rows if not f["finished"]}
         merged = {f[_DATE] for f in self.uncovered}.union(unfinished, *self.missing_measures().values())
@@ -93,18 +93,18 @@ class Snapshot:
     ) -> ScanPlan:
         """The files that can hold events of windows that start in ``[since, until)``; None: no limit.
 
-        ``layer``: no date counts as settled, so that the layers can be told apart.
+        ``layer``: no date counts as batch-only, so that the layers can be told apart.
         """
-        alone = set() if layer else self.settled
+        alone = set() if layer else self.batch_only
         batch = _of_dates(self.batch_files.rows, self, since, until)
-        settled: dict[date, tuple[str, ...]] = {}
+        batch_only: dict[date, tuple[str, ...]] = {}
         for file in batch:
             if file[_DATE] in alone:
-                settled[file[_DATE]] = (*settled.get(file[_DATE], ()), file["path"])
+                batch_only[file[_DATE]] = (*batch_only.get(file[_DATE], ()), file["path"])
         return ScanPlan(
             [file["path"] for file in batch if file[_DATE] not in alone],
             [file["path"] for file in _of_dates(self.uncovered, self, since, until)],
-            settled,
+            batch_only,
         )
 
     @property
@@ -167,7 +167,7 @@ def _shared() -> duckdb.DuckDBPyConnection:
     return connect()
 
 
-def answer(
+def query(
     snapshot: Snapshot,
     *,
     layer: Layer | None = None,
@@ -192,25 +192,27 @@ def answer(
         With the snapshot of the example in [tidemark.serving][]:
 
         >>> from datetime import UTC, datetime
-        >>> from tidemark.serving import answer
+        >>> from tidemark.serving import query
         >>> nine, ten = datetime(2026, 5, 1, 9, tzinfo=UTC), datetime(2026, 5, 1, 10, tzinfo=UTC)
-        >>> answer(snapshot, since=nine, until=ten)["flights"].to_pylist()
+        >>> query(snapshot, since=nine, until=ten)["flights"].to_pylist()
         [3]
-        >>> answer(snapshot, since=ten)["flights"].to_pylist()
+        >>> query(snapshot, since=ten)["flights"].to_pylist()
         []
 
         What the batch has counted so far, without the late flight:
 
-        >>> answer(snapshot, layer="batch")["flights"].to_pylist()
+        >>> query(snapshot, layer="batch")["flights"].to_pylist()
         [2]
     """
     with (connection or _shared()).cursor() as cursor:
         cursor.execute("SET TimeZone = 'UTC'")
         plan = snapshot.scan_plan(since, until, layer)
-        if plan.settled:
-            rows = finished_rows(cursor, snapshot.pipeline, snapshot.rollup, snapshot.batch, plan.settled)
-            cursor.register("settled", rows)
-        text = answering_sql(cursor, "answer", snapshot, plan, settled="settled" if plan.settled else "", layer=layer)
+        if plan.batch_only:
+            rows = finished_rows(cursor, snapshot.pipeline, snapshot.rollup, snapshot.batch, plan.batch_only)
+            cursor.register("batch_only", rows)
+        text = answering_sql(
+            cursor, "answer", snapshot, plan, batch_only="batch_only" if plan.batch_only else "", layer=layer
+        )
         order = ", ".join(f'"{name}"' for name in [*snapshot.rollup.by, "window_start"])
         if since is None and until is None:
             return cursor.sql(f"{text} ORDER BY {order}").to_arrow_table()
@@ -228,7 +230,7 @@ def answering_sql(
     snapshot: Snapshot,
     plan: ScanPlan,
     *,
-    settled: str,
+    batch_only: str,
     layer: Layer | None = None,
 ) -> str:
     """The serving SQL over the files of an answer; ``name`` is for what is registered with the connection for it."""
@@ -238,7 +240,7 @@ def answering_sql(
         Dialect.DUCKDB,
         batch=f"({relation(connection, f'{name}.batch', snapshot.batch, plan.batch)})",
         speed=f"({relation(connection, f'{name}.speed', snapshot.speed, plan.speed)})",
-        settled=settled,
+        batch_only=batch_only,
         layer=layer,
         covered_left_out=True,
         missing_measures=snapshot.missing_measures(),

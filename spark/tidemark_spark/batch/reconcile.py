@@ -231,7 +231,7 @@ class _Comparison:
         return max(removed, coverage(self._snapshot.batch, day))
 
     def _finished(self, rows: DataFrame, side: str) -> DataFrame:
-        schema = self._pipeline.events
+        schema = self._pipeline.event_schema
         if "pane_start" not in rows.columns:
             rows = partial_aggregates(rows, self._pipeline, self._rollup, [])
         finished = [
@@ -288,7 +288,7 @@ class _Comparison:
         return "silver agrees with bronze, the rollup's rows do not: reprocess the date"
 
     def _states(self) -> list[str]:
-        return [state.column for state in self._rollup.states(self._pipeline.events)]
+        return [state.column for state in self._rollup.states(self._pipeline.event_schema)]
 
     def _read(self, snapshot: Any) -> DataFrame:
         return self._spark.read.format("delta").option("versionAsOf", snapshot.version()).load(snapshot.table_uri)

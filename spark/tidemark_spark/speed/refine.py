@@ -96,7 +96,7 @@ def bronze_stream(
         .option("reached", reached)
         .option("maxRecords", settings.max_records_per_batch)
         .option("maxBytes", settings.max_bytes_per_batch)
-        .option("columns", json.dumps(pipeline.events.names))
+        .option("columns", json.dumps(pipeline.event_schema.names))
         .option("holds", pipeline.records)
         .load()
     )

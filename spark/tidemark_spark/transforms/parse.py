@@ -34,7 +34,7 @@ def parse(records: DataFrame, pipeline: Pipeline, suite: Suite) -> DataFrame:
     reasons has the former in these.
     """
     events = records if RAW in records.columns else split(records, pipeline)
-    columns = list(pipeline.events)
+    columns = list(pipeline.event_schema)
     text = {column.name: F.col(RAW)[column.name] for column in columns}
     typed = [values.typed(text[column.name], column.type).alias(column.name) for column in columns]
     # Spark moves a filter below a projection, and evaluates there again each expression that the filter names: values
@@ -58,7 +58,7 @@ def split(records: DataFrame, pipeline: Pipeline) -> DataFrame:
 
     A row that has an ``event_ordinal``, as in quarantine, is one event already.
     """
-    holds, names = pipeline.records, list(pipeline.events.names)
+    holds, names = pipeline.records, list(pipeline.event_schema.names)
     if holds == "object":
         return _read(records, names)
     kept = [field for field in records.schema.fields if field.name != ORDINAL]
@@ -100,7 +100,7 @@ def key_columns(pipeline: Pipeline) -> list[Column]:
 
     Both layers compare these: times to the microsecond, one zero, text as it is.
     """
-    return [_comparable(name, pipeline.events[name]).alias(name) for name in pipeline.key]
+    return [_comparable(name, pipeline.event_schema[name]).alias(name) for name in pipeline.key]
 
 
 def event_key(pipeline: Pipeline) -> Column:
@@ -129,7 +129,7 @@ def _out_of_range(text: Column, pipeline: Pipeline) -> Column:
     """Whether a row has an event time, and no reader could hold it, or its date is before the definition's earliest."""
     at = F.col(pipeline.event_time)
     before = F.col("event_date") < F.lit(pipeline.earliest)
-    unheld = F.col("event_date").isNull() | values.holdable(at, pipeline.events[pipeline.event_time]).isNull()
+    unheld = F.col("event_date").isNull() | values.holdable(at, pipeline.event_schema[pipeline.event_time]).isNull()
     return F.coalesce(values.is_beyond_years(text), F.lit(False)) | (at.isNotNull() & (unheld | before))
 
 
@@ -164,7 +164,7 @@ def _reasons(pipeline: Pipeline, suite: Suite) -> list[Column]:
         reason("event_time_out_of_range", f"{parsed} AND {_OUT_OF_RANGE}"),
     ]
     required = {*pipeline.key, at, *pipeline.required}
-    for column in pipeline.events:
+    for column in pipeline.event_schema:
         name = column.name
         sent, lost = f"{RAW}.`{name}` IS NOT NULL", f"`{name}` IS NULL"
         if column.type.sql != "STRING":

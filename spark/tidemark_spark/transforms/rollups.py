@@ -20,7 +20,7 @@ def partial_aggregates(events: DataFrame, pipeline: Pipeline, rollup: Rollup, gr
     their length since the epoch, in UTC. Of a session, a row holds what these events show on that date: ``pane_start``
     is their first event time and ``max_event_time`` their last.
     """
-    states = [F.expr(state.partial).alias(state.column) for state in rollup.states(pipeline.events)]
+    states = [F.expr(state.partial).alias(state.column) for state in rollup.states(pipeline.event_schema)]
     newest = _newest(pipeline.event_time, "approximate_arrival_timestamp")
     by = [*rollup.by, "event_date", *grain]
     if isinstance(rollup.window, SessionWindow):
@@ -34,7 +34,7 @@ def partial_aggregates(events: DataFrame, pipeline: Pipeline, rollup: Rollup, gr
 def with_finished(partials: DataFrame, pipeline: Pipeline, rollup: Rollup) -> DataFrame:
     """Partial aggregates, a row a window, with the finished values that batch tables keep (``Rollup.stored``)."""
     stored = {
-        kept.column: F.expr(rollup.measures[name].finish(name, pipeline.events, Dialect.SPARK))
+        kept.column: F.expr(rollup.measures[name].finish(name, pipeline.event_schema, Dialect.SPARK))
         for name, kept in rollup.stored(pipeline.timezone).items()
     }
     return partials.withColumns(stored) if stored else partials
@@ -47,7 +47,7 @@ def merge_partials(rows: DataFrame, pipeline: Pipeline, rollup: Rollup, grain: l
     same from the rows and from what they were merged into: bit for bit for exact measures, and for sketches within
     their error. Columns as from ``partial_aggregates``; the merged row has the highest ``ingest_batch``.
     """
-    states = [F.expr(state.merge[Dialect.SPARK]).alias(state.column) for state in rollup.states(pipeline.events)]
+    states = [F.expr(state.merge[Dialect.SPARK]).alias(state.column) for state in rollup.states(pipeline.event_schema)]
     newest = _newest("max_event_time", "max_arrival_time")
     by = [*rollup.by, "event_date", *grain]
     if isinstance(rollup.window, SessionWindow):

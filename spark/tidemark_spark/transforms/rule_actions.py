@@ -107,7 +107,7 @@ def check_rules(spark: SparkSession, pipeline: Pipeline, suite: Suite) -> None:
         ExpectationError: Spark cannot evaluate a rule, such as one whose regular expression is none; it is named.
     """
     values = {"STRING": "''", "BINARY": "X''", "BOOLEAN": "true", "DATE": "'1970-01-01'", "TIMESTAMP": "'1970-01-01'"}
-    columns = list(pipeline.events)
+    columns = list(pipeline.event_schema)
     sample = ", ".join(f"CAST({values.get(c.type.sql, '0')} AS {c.type.sql}) AS `{c.name}`" for c in columns)
     for rule in suite.rules:
         try:
@@ -129,7 +129,7 @@ def _counts(names: pa.Array) -> dict[str, int]:
 
 
 def _sample(row: Mapping[str, Any], pipeline: Pipeline) -> str:
-    event = {name: row[name] for name in pipeline.events.names}
+    event = {name: row[name] for name in pipeline.event_schema.names}
     event["shard_id"], event["sequence_number"] = row["shard_id"], row["sequence_number"]
     text = orjson.dumps(event, default=str).decode()
     return text if len(text) <= _SAMPLE_CHARACTERS else text[:_SAMPLE_CHARACTERS] + "…"

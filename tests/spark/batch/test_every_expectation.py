@@ -178,7 +178,7 @@ def test_every_expectation_comes_to_a_verdict(
     spark: SparkSession, settings: Settings, tmp_path: Path, sql: str
 ) -> None:
     pipeline, arguments = _pipeline(sql), _arguments(sql)
-    kind = pipeline.events["a"].arrow
+    kind = pipeline.event_schema["a"].arrow
     rows = pa.table(
         {
             "id": pa.array([str(n) for n in range(4)]),
@@ -207,7 +207,7 @@ def test_every_expectation_comes_to_a_verdict(
     assert all(one.success is not None for one in checked), "nothing is skipped"
     unevaluated = {name for name, one in verdicts.items() if one.observed.startswith("not evaluated: ")}
     assert not any(verdicts[name].success for name in unevaluated)
-    wanted = EVALUATED | (OF_NUMBERS if pipeline.events["a"].is_numeric else set())
+    wanted = EVALUATED | (OF_NUMBERS if pipeline.event_schema["a"].is_numeric else set())
     assert not unevaluated & (wanted if sql in ("STRING", "BINARY") else wanted | OF_BOUNDS)
     make_tables(pipeline, settings)
     record(tables_of(pipeline, settings), settings, checked, date.min, date.max, "published")

@@ -18,7 +18,7 @@ from tidemark.lake.tables import tables_of
 from tidemark.lake.transaction_ids import covered_app
 from tidemark.monitoring.estimate import refuse_before_history, slice_of
 from tidemark.quality.suite import Suite
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 from tidemark_spark.batch import dated_anew
 from tidemark_spark.batch.reconcile import reconcile
 from tidemark_spark.batch.reprocess import reprocess
@@ -63,7 +63,7 @@ def test_a_wider_key_finds_its_former_copies(spark: SparkSession, lake: Lake, su
     lake.add(sale(9, DAYS[2]), definition=wide)
     done = reprocess(spark, wide, suite(), lake.settings, DAYS[0], DAYS[1], wait_seconds=5, audit=False)
     assert done.silver_rows == 2
-    rows = answer(pin(wide, wide.rollups[0], lake.settings)).to_pylist()
+    rows = query(pin(wide, wide.rollups[0], lake.settings)).to_pylist()
     assert sorted((row["shop"], row["n"]) for row in rows) == [("a", 1), ("a", 1), ("b", 1)]
     assert reconcile(spark, wide, suite(), lake.settings, DAYS[0], DAYS[1]).served == 0
 

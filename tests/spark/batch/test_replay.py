@@ -17,7 +17,7 @@ from tidemark.lake.tables import tables_of
 from tidemark.monitoring.quarantine import counts, explain
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.quality import Suite, load_suite
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 from tidemark_spark.batch import replay as replaying
 from tidemark_spark.batch.replay import replay
 from tidemark_spark.batch.reprocess import reprocess
@@ -98,7 +98,7 @@ def test_quarantine_is_counted_explained_and_replayed_exactly_once(
     silver = {row["event_id"]: str(row["value"]) for row in read(tables.silver, settings).to_pylist()}
     assert silver == {"00000001": "5.00", "00000002": "50.00", "00000003": "70.00"}, "the first copy of an event counts"
     assert [row["rows"] for row in counts(clickstream, settings)] == [1, 1]
-    served = answer(pin(clickstream, clickstream.rollup("activity"), settings)).to_pylist()
+    served = query(pin(clickstream, clickstream.rollup("activity"), settings)).to_pylist()
     at_midnight = [row for row in served if row["window_start"].hour == 0]
     assert [(row["window_start"].day, row["events"], str(row["revenue"])) for row in at_midnight] == [
         (1, 2, "75.00"),

@@ -20,7 +20,7 @@ from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import tables_of
 from tidemark.lake.transaction_ids import covered_app
 from tidemark.quality.suite import Suite
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 from tidemark.serving.session import sql_session
 from tidemark_spark.batch.reconcile import reconcile
 from tidemark_spark.batch.reprocess import reprocess
@@ -211,10 +211,10 @@ def test_a_new_rollup_knows_all_of_history_and_a_new_measure_no_part_of_it(
     lake.add(sale(3, DAYS[0], "3.00"), sale(4, DAYS[2], "4.00"), definition=grown)
 
     def answers(**question: Any) -> dict[date, tuple[int, Any]]:
-        rows = answer(pin(grown, grown.rollup("daily"), lake.settings), **question).to_pylist()
+        rows = query(pin(grown, grown.rollup("daily"), lake.settings), **question).to_pylist()
         return {row["window_start"].date(): (row["n"], row["most"]) for row in rows}
 
-    hours = answer(pin(grown, hourly, lake.settings)).to_pylist()
+    hours = query(pin(grown, hourly, lake.settings)).to_pylist()
     assert [(row["window_start"].date(), row["n"]) for row in hours] == [(DAYS[0], 2), (DAYS[1], 1), (DAYS[2], 1)]
     assert answers() == {DAYS[0]: (2, None), DAYS[1]: (1, None), DAYS[2]: (1, Decimal("4.00"))}
     asked = f"SELECT n, most FROM sales.daily WHERE window_start = TIMESTAMPTZ '{DAYS[0]} 00:00:00+00'"
@@ -250,13 +250,13 @@ def test_a_measure_that_goes_leaves_tables_that_are_read_and_comes_back_for_new_
     with sql_session([fewer], lake.settings) as connection:
         assert connection.sql(counted).fetchall() == [(DAYS[0], 2), (DAYS[1], 2)]
         assert connection.sql("SELECT count(*) FROM sales.speed_daily").fetchall() == [(2,)]
-    rows = answer(pin(fewer, fewer.rollups[0], lake.settings)).to_pylist()
+    rows = query(pin(fewer, fewer.rollups[0], lake.settings)).to_pylist()
     assert [(row["window_start"].date(), row["n"]) for row in rows] == [(DAYS[0], 2), (DAYS[1], 2)]
 
     make_tables(SALES, lake.settings)
     begin_generation(SALES, suite(), lake.settings)
     lake.add(sale(5, DAYS[2]))
-    rows = answer(pin(SALES, ROLLUP, lake.settings)).to_pylist()
+    rows = query(pin(SALES, ROLLUP, lake.settings)).to_pylist()
     assert [(row["n"], row["sum"]) for row in rows] == [(2, None), (2, None), (1, Decimal("10.00"))]
 
 

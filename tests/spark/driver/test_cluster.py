@@ -23,7 +23,7 @@ from tidemark.lake.tables import tables_of
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.pipelines.producers.clickstream import events
 from tidemark.pipelines.producers.producer import ensure_stream, kinesis_client, produce
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 
 RECORDS = 300
 
@@ -107,5 +107,5 @@ def test_a_stream_runs_on_the_cluster_with_the_code_and_the_python_of_the_bundle
         done = subprocess.run(command, env=submit_environment(there), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[:6000] + done.stderr[-2000:]
     assert read(tables_of(clickstream, settings).bronze, settings).num_rows == RECORDS
-    assert answer(pin(clickstream, clickstream.rollup("activity"), settings)).num_rows > 0
+    assert query(pin(clickstream, clickstream.rollup("activity"), settings)).num_rows > 0
     assert (tmp_path / "used").exists(), "executors run the Python of the bundle, the driver its own"

@@ -15,7 +15,7 @@ from tidemark.lake.tables import tables_of
 from tidemark.monitoring.check_results import newest
 from tidemark.pipelines.flights import flights
 from tidemark.pipelines.producers.flights import events
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 from tidemark_spark.speed.ingest import BronzeSink
 
 
@@ -37,7 +37,7 @@ def test_reprocess_compact_and_validate_keep_every_answer(
     for batch_id in range(10):
         sink.write(kinesis_records(islice(source, 400), batch_id * 400), batch_id)
     refine(flights)
-    rollups = {rollup.name: answer(pin(flights, rollup, settings)) for rollup in flights.rollups}
+    rollups = {rollup.name: query(pin(flights, rollup, settings)) for rollup in flights.rollups}
     dates = ("--from", "2013-01-01", "--to", "2013-01-04")
 
     done = run("reprocess", *dates)
@@ -45,8 +45,8 @@ def test_reprocess_compact_and_validate_keep_every_answer(
     assert "covered through segment" in done.stdout
     for rollup in flights.rollups:
         snapshot = pin(flights, rollup, settings)
-        assert answer(snapshot, layer="batch").num_rows > 0
-        assert answer(snapshot) == rollups[rollup.name]
+        assert query(snapshot, layer="batch").num_rows > 0
+        assert query(snapshot) == rollups[rollup.name]
 
     compacted = run("compact")
     assert compacted.returncode == 0, compacted.stderr[-2000:]
@@ -56,7 +56,7 @@ def test_reprocess_compact_and_validate_keep_every_answer(
     assert (figures["compacted"]["bronze"]["files_removed"], figures["compacted"]["bronze"]["files_after"]) == (10, 1)
     assert figures["vacuumed"] == {}, "all that is there is young"
     assert len(set(read(tables_of(flights, settings).silver, settings)["sequence_number"].to_pylist())) == 4_000
-    assert all(answer(pin(flights, rollup, settings)) == rollups[rollup.name] for rollup in flights.rollups)
+    assert all(query(pin(flights, rollup, settings)) == rollups[rollup.name] for rollup in flights.rollups)
 
     checked = run("validate", *dates)
     assert checked.returncode == 0, checked.stdout[-3000:] + checked.stderr[-2000:]

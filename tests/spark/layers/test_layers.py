@@ -19,7 +19,7 @@ from tidemark.lake.transaction_ids import INGEST_APP, REFINE_APP
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.pipelines.producers.clickstream import events
 from tidemark.quality import load_suite
-from tidemark.serving import answer, pin, serving_sql
+from tidemark.serving import pin, query, serving_sql
 from tidemark_spark.batch.reprocess import reprocess
 from tidemark_spark.speed.ingest import BronzeSink
 
@@ -32,7 +32,7 @@ def tables(settings: Settings) -> None:
 
 
 def served(settings: Settings) -> dict[tuple[str, datetime], tuple[int, Decimal]]:
-    rows = answer(pin(clickstream, ROLLUP, settings)).to_pylist()
+    rows = query(pin(clickstream, ROLLUP, settings)).to_pylist()
     return {(row["event"], row["window_start"]): (row["events"], row["revenue"]) for row in rows}
 
 
@@ -76,14 +76,14 @@ def test_serving_equals_a_recomputation_before_and_after_a_reprocess_and_with_la
     )
     assert done.covered_segment == 0
     assert served(settings) == expected_activity(kept), "a reprocess changes no answer"
-    assert answer(pin(clickstream, ROLLUP, settings), layer="batch").num_rows > 0
+    assert query(pin(clickstream, ROLLUP, settings), layer="batch").num_rows > 0
     partitions = read(tables.silver, settings).filter(pc.less(pc.field("event_date"), date(2026, 1, 2)))
     assert set(partitions["segment"].to_pylist()) == {0}
 
     for batch_id, start in enumerate(range(2000, 3000, 500), start=4):
         sink.write(kinesis_records(iter(source[start : start + 500]), start), batch_id)
     refine(clickstream)
-    both_layers = answer(pin(clickstream, ROLLUP, settings)).to_pylist()
+    both_layers = query(pin(clickstream, ROLLUP, settings)).to_pylist()
     assert by_spark(spark, settings) == both_layers, "one view, two engines, batch and speed parts alike"
     kept, broken, duplicates = golden(read(tables.bronze, settings))
     assert set(read(tables.bronze, settings)["segment"].to_pylist()) == {0, 1}
@@ -98,7 +98,7 @@ def test_serving_equals_a_recomputation_before_and_after_a_reprocess_and_with_la
         wait_seconds=5,
     )
     assert served(settings) == expected_activity(kept)
-    assert answer(pin(clickstream, ROLLUP, settings), layer="speed").num_rows == 0
+    assert query(pin(clickstream, ROLLUP, settings), layer="speed").num_rows == 0
     assert read(tables.silver, settings).num_rows == len(kept)
 
 

@@ -11,7 +11,7 @@ from layers import kinesis_records, make_tables, read
 from tidemark.core.settings import Settings, get_settings
 from tidemark.lake.tables import tables_of
 from tidemark.pipelines import load_pipelines
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 from tidemark_spark.speed.ingest import BronzeSink
 
 DEFINITION = '''
@@ -75,7 +75,7 @@ def test_one_file_and_one_suite_make_a_pipeline(settings: Settings, refine: Call
     ]
     BronzeSink(pipeline, settings, lambda: "q").write(kinesis_records(events), 0)
     refine(pipeline)
-    rows = answer(pin(pipeline, pipeline.rollup("hourly"), settings)).to_pylist()
+    rows = query(pin(pipeline, pipeline.rollup("hourly"), settings)).to_pylist()
     got = [
         {name: row[name] for name in ("sensor", "n", "alarms", "coldest", "hottest", "mean", "total")} for row in rows
     ]

@@ -17,7 +17,7 @@ from tidemark.definition import Count, KinesisStream, Last, Pipeline, Rollup, Se
 from tidemark.lake.generations import begin_generation
 from tidemark.lake.tables import tables_of
 from tidemark.quality import load_suite
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 from tidemark.serving.session import sql_session
 from tidemark_spark.batch.reconcile import reconcile
 from tidemark_spark.batch.reprocess import reprocess
@@ -99,7 +99,7 @@ def test_sessions_and_local_days_are_exact_before_and_after_a_reprocess(
     refine(VISITS)
 
     def check() -> None:
-        sessions, days = (answer(pin(VISITS, rollup, settings)).to_pylist() for rollup in VISITS.rollups)
+        sessions, days = (query(pin(VISITS, rollup, settings)).to_pylist() for rollup in VISITS.rollups)
         names = ("shop", "window_start", "window_end", "n", "last")
         assert [tuple(row[name] for name in names) for row in sessions] == sessions_of(events)
         assert len(sessions) > 2

@@ -18,7 +18,7 @@ from tidemark.lake.transaction_ids import folded_app
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.pipelines.producers.clickstream import events
 from tidemark.quality import load_suite
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 from tidemark_spark.batch.reprocess import reprocess
 from tidemark_spark.speed.fold import fold
 from tidemark_spark.speed.ingest import BronzeSink
@@ -44,7 +44,7 @@ def lake(settings: Settings, refine: Callable[..., None]) -> Settings:
 
 def exact(settings: Settings) -> list[dict[str, Any]]:
     """The serving answer, without its sketches."""
-    return list(answer(pin(clickstream, ROLLUP, settings)).select(EXACT).to_pylist())
+    return list(query(pin(clickstream, ROLLUP, settings)).select(EXACT).to_pylist())
 
 
 def in_hours(hours: float) -> Callable[[], datetime]:
@@ -56,7 +56,7 @@ def test_folding_merges_what_is_old_and_removes_what_is_covered_and_changes_no_a
 ) -> None:
     tables = tables_of(clickstream, lake)
     speed, batch = tables.speed[ROLLUP.name], tables.batch[ROLLUP.name]
-    before = answer(pin(clickstream, ROLLUP, lake))
+    before = query(pin(clickstream, ROLLUP, lake))
     assert fold(spark, clickstream, lake, grace=GRACE) == [], "nothing is older than the grace period"
 
     folded = fold(spark, clickstream, lake, grace=GRACE, now=in_hours(2))[0]
@@ -64,7 +64,7 @@ def test_folding_merges_what_is_old_and_removes_what_is_covered_and_changes_no_a
     assert folded.rows_after < folded.rows_before
     assert folded.files_after < folded.files_before
     assert exact(lake) == before.select(EXACT).to_pylist()
-    distinct = (answer(pin(clickstream, ROLLUP, lake))["users"].to_pylist(), before["users"].to_pylist())
+    distinct = (query(pin(clickstream, ROLLUP, lake))["users"].to_pylist(), before["users"].to_pylist())
     assert distinct[0] == distinct[1], "sketches of so few values are exact"
     rows = read(speed, lake)
     merged = [row for row in rows.to_pylist() if row["segment"] <= 3]
@@ -96,21 +96,21 @@ def test_an_answer_for_some_windows_is_that_part_of_the_whole(spark: SparkSessio
     starts = sorted({row["window_start"] for row in whole})
     snapshot = pin(clickstream, ROLLUP, lake)
     for since, until in ((starts[3], None), (None, starts[-3]), (starts[5], starts[-5]), (starts[-1], None)):
-        part = answer(snapshot, since=since, until=until).select(EXACT).to_pylist()
+        part = query(snapshot, since=since, until=until).select(EXACT).to_pylist()
         wanted = [
             row
             for row in whole
             if (since is None or row["window_start"] >= since) and (until is None or row["window_start"] < until)
         ]
         assert part == wanted, "also whether a window is final, which the newest event of all decides"
-    assert answer(snapshot, since=starts[-1] + timedelta(days=9)).num_rows == 0
+    assert query(snapshot, since=starts[-1] + timedelta(days=9)).num_rows == 0
 
 
 def test_a_reader_that_began_before_a_folding_gets_its_answer(spark: SparkSession, lake: Settings) -> None:
     pinned = pin(clickstream, ROLLUP, lake)
-    before = answer(pinned).select(EXACT)
+    before = query(pinned).select(EXACT)
     fold(spark, clickstream, lake, grace=GRACE, now=in_hours(2))
-    assert answer(pinned).select(EXACT) == before
+    assert query(pinned).select(EXACT) == before
 
 
 def test_no_coverage_is_published_in_the_middle_of_what_was_folded(spark: SparkSession, lake: Settings) -> None:

@@ -21,7 +21,7 @@ from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import Tables, tables_of
 from tidemark.monitoring.overview import overview
 from tidemark.quality import Suite, load_suite
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 from tidemark.serving.rows import rows_of
 from tidemark.serving.scan import _dataset
 from tidemark.serving.session import sql_session
@@ -97,7 +97,7 @@ class Hostile:
         return list(zip(*(rows[name].to_pylist() for name in names), strict=True))
 
     def served(self) -> dict[date, tuple[int, str]]:
-        rows = rows_of(answer(pin(self.definition, self.definition.rollups[0], self.settings)))
+        rows = rows_of(query(pin(self.definition, self.definition.rollups[0], self.settings)))
         return {row["window_start"].date(): (row["n"], str(row["sum"])) for row in rows}
 
     def reprocess(self, spark: SparkSession, start: date = date.min, end: date = date.max) -> Any:

@@ -16,7 +16,7 @@ from tidemark.lake.snapshots import open_table, position
 from tidemark.lake.tables import tables_of
 from tidemark.lake.transaction_ids import BEGUN_APP
 from tidemark.quality import Suite
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 from tidemark_spark.batch.reconcile import reconcile
 from tidemark_spark.batch.reprocess import reprocess
 from tidemark_spark.speed import rollup_history as history
@@ -36,7 +36,7 @@ def begin(spark: SparkSession, definition: Pipeline, suite: Suite, lake: Lake) -
 
 def hours(lake: Lake) -> dict[date, int]:
     counted: dict[date, int] = {}
-    for row in answer(pin(GROWN, HOURLY, lake.settings)).to_pylist():
+    for row in query(pin(GROWN, HOURLY, lake.settings)).to_pylist():
         day = row["window_start"].date()
         counted[day] = counted.get(day, 0) + row["n"]
     return counted

@@ -14,7 +14,7 @@ from tidemark.core.spark_start.conf import submit_command, submit_environment
 from tidemark.lake.tables import tables_of
 from tidemark.pipelines.clickstream import clickstream
 from tidemark.pipelines.producers.producer import ensure_stream, kinesis_client
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 
 ROLLUP = clickstream.rollup("activity")
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -55,7 +55,7 @@ def test_an_empty_stream_gives_an_empty_answer_and_an_empty_reprocess(settings: 
     assert all(read(table, settings).num_rows == 0 for table in (tables.bronze, *tables.refined))
     reprocessed = run(settings, url, "reprocess", "--from", "2026-01-01", "--to", "2026-01-02")
     assert reprocessed.returncode == 0, reprocessed.stdout[-3000:]
-    assert answer(pin(clickstream, ROLLUP, settings)).num_rows == 0
+    assert query(pin(clickstream, ROLLUP, settings)).num_rows == 0
 
 
 def test_a_stream_that_does_not_exist_is_named_with_the_remedy(settings: Settings, url: str) -> None:

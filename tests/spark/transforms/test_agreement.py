@@ -30,7 +30,7 @@ KINDS = Pipeline(
     rollups=[Rollup("daily", by=["s"], window=Window("1 day"), measures={"n": Count()})],
     suite="kinds.json",
 )
-COLUMNS = [column for column in KINDS.events if column.name != "id"]
+COLUMNS = [column for column in KINDS.event_schema if column.name != "id"]
 
 # Values and arguments are drawn from the same few, so that rows lie on, just inside and just outside of the limits.
 WHOLE = [-(2**53) - 1, -7, -1, 0, 1, 2, 5, 2**31 - 1]

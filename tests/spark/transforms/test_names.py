@@ -17,7 +17,7 @@ from tidemark.lake.tables import tables_of
 from tidemark.monitoring.overview import overview
 from tidemark.monitoring.quarantine import counts
 from tidemark.quality import load_suite
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 from tidemark.serving.session import sql_session
 from tidemark_spark.batch.reconcile import reconcile
 from tidemark_spark.batch.reprocess import reprocess
@@ -93,7 +93,7 @@ def test_keywords_are_names_like_others(
             assert row == (2, 2, 6, "order 1")
             assert connection.sql('SELECT sum("left") FROM "order"."all"').fetchall() == [(4,)]
             assert connection.sql('SELECT "select" FROM "order".silver LIMIT 1').fetchall() == [("select 1",)]
-        assert answer(pin(named, named.rollups[1], here)).column_names[:2] == ["null", "window_start"]
+        assert query(pin(named, named.rollups[1], here)).column_names[:2] == ["null", "window_start"]
         if layer == "speed":
             reprocess(spark, named, suite, here, DAY, date(2026, 1, 2), wait_seconds=5)
     assert {row["reason"] for row in counts(named, here)} == {

@@ -300,4 +300,4 @@ def test_what_is_an_object_and_what_is_a_time_is_as_orjson_and_python_say(spark:
                 assert row[column] == moment, (column, text, row["reasons"])
                 times += moment is not None
     assert times > 100
-    assert PIPELINE.events.names == tuple(part.split()[0] for part in SCHEMA.split(", "))
+    assert PIPELINE.event_schema.names == tuple(part.split()[0] for part in SCHEMA.split(", "))

@@ -31,7 +31,7 @@ from tidemark.lake.tables import Table, Tables, tables_of
 
 def test_a_valid_definition_has_no_problem() -> None:
     pipeline = make_pipeline()
-    assert pipeline.events.names == ("id", "shop", "amount", "open", "weight", "at")
+    assert pipeline.event_schema.names == ("id", "shop", "amount", "open", "weight", "at")
     assert pipeline.rollup("visits").window.panes == 2
 
 
@@ -104,7 +104,7 @@ def test_no_event_column_may_have_the_name_of_one_of_ours(name: str) -> None:
 def test_the_names_of_ours_are_those_of_the_tables_and_no_others_are_refused(settings: Settings) -> None:
     made = make_pipeline()
     own = {name for table in every_event_table(tables_of(made, settings)) for name in table.schema.names}
-    of_definition = {*made.events.names, *(s.column for r in made.rollups for s in r.states(made.events))}
+    of_definition = {*made.event_schema.names, *(s.column for r in made.rollups for s in r.states(made.event_schema))}
     stored = {kept.column for rollup in made.rollups for kept in rollup.stored(made.timezone).values()}
     assert own - of_definition - stored <= RESERVED_FOR_EVENTS
     for name in ("records", "events", "order", "select", "date", "value", "c__count"):

@@ -30,7 +30,7 @@ from tidemark.definition import (
 )
 from tidemark.definition.measures.base import as_double
 
-SCHEMA = make_pipeline().events
+SCHEMA = make_pipeline().event_schema
 GIVEN = "FILTER (WHERE `amount` IS NOT NULL)"
 
 

@@ -28,7 +28,7 @@ from tidemark.lake.snapshots import NOTHING, active_files, open_table, position
 from tidemark.lake.tables import Table, Tables, tables_of
 from tidemark.lake.transaction_ids import INGEST_APP, SEGMENT_APP, covered_app, generation_app
 from tidemark.monitoring.health import Health, health
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = date(2026, 3, 1)
@@ -218,10 +218,10 @@ def test_a_finished_value_that_a_file_lacks_is_still_merged_after_compaction(set
             open_table(batch, settings), rows, mode="append", commit_properties=transactions({covered_app(DAY): 0})
         )
     create_tables(tables_of(new, settings), settings)
-    before = answer(pin(new, new.rollups[0], settings))["weight"].to_pylist()
+    before = query(pin(new, new.rollups[0], settings))["weight"].to_pylist()
     assert all(weight == pytest.approx(89, abs=2) for weight in before)
     assert {one.table: one.files_removed for one in compact(new, settings, min_files=1)}["batch_visits"] == 2
-    assert answer(pin(new, new.rollups[0], settings))["weight"].to_pylist() == before
+    assert query(pin(new, new.rollups[0], settings))["weight"].to_pylist() == before
 
 
 def test_the_log_of_a_wide_table_states_the_coordinate_of_each_file(settings: Settings) -> None:
@@ -292,7 +292,7 @@ def test_vacuum_removes_what_was_staged_long_ago_and_nothing_that_is_young_or_he
 
 
 def test_health_tells_lag_and_silence_and_what_is_beyond_the_limits(tables: Tables, settings: Settings) -> None:
-    limited = make_pipeline(max_lag=timedelta(minutes=15), max_silence=timedelta(hours=1))
+    limited = make_pipeline(max_lag=timedelta(minutes=15), max_staleness=timedelta(hours=1))
     assert health(limited, settings, NOW) == Health("shops", -1, -1, 0.0, None, {})
     put(tables, settings, 2)
     found = health(limited, settings, NOW + 3 * HOUR)

@@ -23,7 +23,7 @@ def test_the_page_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_column_that_tidemark_adds_has_its_meaning_and_no_other() -> None:
     columns: set[str] = set()
     for pipeline in load_pipelines().values():
-        own = {column.name for column in pipeline.events}
+        own = {column.name for column in pipeline.event_schema}
         own |= {name for rollup in pipeline.rollups for name in (*rollup.measures, *rollup.by)}
         for table in tables_of(pipeline, Settings(lake_uri="LAKE")):
             columns |= {name for name in table.schema.names if name not in own and "__" not in name}

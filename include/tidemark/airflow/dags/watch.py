@@ -1,7 +1,7 @@
 """Watch the streams, and raise an alert if they are behind or silent for longer than the definition allows.
 
 One DAG per pipeline, ``<pipeline>.watch``, every five minutes. The task *limits* fails if refine lags behind bronze by
-more than ``max_lag``, or if no record has come for ``max_silence``. Its message names what to look at. The alert goes
+more than ``max_lag``, or if no record has come for ``max_staleness``. Its message names what to look at. The alert goes
 to the recipient in the connection *tidemark_alerts*. If bronze has grown, the task sends an event of bronze's asset.
 The task only reads the tables' logs, and starts no Spark. A watch that has not finished after five minutes raises an
 alert too.

@@ -1,4 +1,4 @@
-"""What comes before Spark: the range of a run is settled, estimated and, where it is long, approved.
+"""What comes before Spark: the range of a run is resolved, estimated and, where it is long, approved.
 
 What reads tables is imported by the tasks that do: a parse of a DAG file needs none of it.
 """
@@ -26,7 +26,7 @@ EARLIER_RUNS = 20
 """Runs whose figures an estimate goes by."""
 
 
-def settled(
+def resolve_range(
     pipeline: Pipeline, settings: Settings, given: dict[str, Any], start: datetime | None, end: datetime | None
 ) -> dict[str, str]:
     """The range that a form and a data interval say, checked.
@@ -59,7 +59,7 @@ def plan(
     """
     if (told := triggering_range(triggering_asset_events)) and not (params or {}).get("from"):
         return dict(zip(("from", "to"), told, strict=True))
-    return settled(get_pipeline(pipeline), get_settings(), params or {}, data_interval_start, data_interval_end)
+    return resolve_range(get_pipeline(pipeline), get_settings(), params or {}, data_interval_start, data_interval_end)
 
 
 def plan_reprocess(pipeline: Pipeline, measured: Asset) -> Any:
@@ -80,7 +80,7 @@ def plan_reprocess(pipeline: Pipeline, measured: Asset) -> Any:
         from tidemark.monitoring.estimate import expected_seconds, slice_of, timed
 
         definition, settings, given = get_pipeline(name), get_settings(), params or {}
-        planned = settled(definition, settings, given, data_interval_start, data_interval_end)
+        planned = resolve_range(definition, settings, given, data_interval_start, data_interval_end)
         start, end = (datetime.fromisoformat(planned[key]).date() for key in ("from", "to"))
         dry_run = bool(given.get("dry_run"))
         try:

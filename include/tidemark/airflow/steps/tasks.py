@@ -60,7 +60,7 @@ def _operator(
 
 
 def over_range(job: str, pipeline: Pipeline, arguments: list[str] | None = None, **policy: Any) -> BaseOperator:
-    """A job over the event dates that ``plan`` settled."""
+    """A job over the event dates that ``plan`` resolved."""
     planned = ["--from", PLANNED % "from", "--to", PLANNED % "to"]
     return spark_job(job, pipeline, [*planned, *(arguments or [])], **policy)
 
@@ -75,6 +75,7 @@ def dag_arguments(
     on = get_settings().schedules
     return {
         "dag_id": f"{pipeline.name}.{operation}",
+        "description": pipeline.description or None,
         "schedule": schedule if on else None,
         "start_date": datetime(2000, 1, 1, tzinfo=UTC),
         "catchup": False,

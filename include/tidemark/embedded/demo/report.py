@@ -17,7 +17,7 @@ from tidemark.embedded.demo.proof import Proof, prove, recompute
 from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import Table, tables_of
 from tidemark.pipelines.producers.flights import read_flights
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def proofs(pipeline: Pipeline, expected: Expected, settings: Settings) -> list[P
     flights = read_flights()
     events = flights[flights.index.isin(expected.arrivals)]
     return [
-        prove(answer(pin(pipeline, rollup, settings)), recompute(events, pipeline, rollup), rollup)
+        prove(query(pin(pipeline, rollup, settings)), recompute(events, pipeline, rollup), rollup)
         for rollup in pipeline.rollups
     ]
 

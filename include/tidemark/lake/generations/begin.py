@@ -154,7 +154,7 @@ def _added(pipeline: Pipeline, before: Mapping[str, Any], settings: Settings) ->
     for rollup in pipeline.rollups:
         states = before.get(rollup.name, {}).get("states")
         for name, measure in rollup.measures.items() if states is not None else ():
-            if any(state.column not in states for state in measure.states(name, pipeline.events)):
+            if any(state.column not in states for state in measure.states(name, pipeline.event_schema)):
                 gained.append((rollup.name, name))
     files = active_files(open_table(tables.silver, settings))
     dates = sorted(set(pc.unique(files["partition.event_date"]).to_pylist()) - {None})

@@ -34,7 +34,7 @@ def deduplication_id(pipeline: Pipeline) -> str:
     A query that went on with digests of another parser or key would take copies for new events, so each has a
     checkpoint location of its own. A new one is built up again from one deduplication horizon of bronze.
     """
-    key = sorted([name, pipeline.events[name].sql] for name in pipeline.key)
+    key = sorted([name, pipeline.event_schema[name].sql] for name in pipeline.key)
     return hashlib.sha256(orjson.dumps([PARSER_VERSION, key])).hexdigest()[:12]
 
 
@@ -44,7 +44,7 @@ def fingerprinted(pipeline: Pipeline, suite: Suite) -> dict[str, Any]:
         rollup.name: {
             "by": list(rollup.by),
             "window": str(rollup.window),
-            "states": {s.column: [s.type.sql, s.partial] for s in rollup.states(pipeline.events)},
+            "states": {s.column: [s.type.sql, s.partial] for s in rollup.states(pipeline.event_schema)},
         }
         for rollup in pipeline.rollups
     }
@@ -57,7 +57,7 @@ def _of_events(pipeline: Pipeline) -> dict[str, Any]:
         "parser": PARSER_VERSION,
         "records": pipeline.records,
         "earliest": pipeline.earliest.isoformat(),
-        "columns": [[column.name, column.type.sql] for column in pipeline.events],
+        "columns": [[column.name, column.type.sql] for column in pipeline.event_schema],
         "event_time": pipeline.event_time,
         "key": sorted(pipeline.key),
         "max_future_seconds": pipeline.max_future.total_seconds(),

@@ -38,7 +38,7 @@ from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import tables_of
 from tidemark.pipelines.producers.clickstream import events
 from tidemark.quality import load_suite
-from tidemark.serving import answer, pin
+from tidemark.serving import pin, query
 from tidemark.serving.session import sql_session
 from tidemark_spark.batch.reprocess import reprocess
 from tidemark_spark.speed.ingest import BronzeSink
@@ -82,7 +82,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 def merged(settings: Settings, rollup: Rollup) -> list[dict[str, Any]]:
     """What the batch layer gives when its states are merged and finished as they are read."""
-    return list(answer(pin(SHOP, rollup, settings), layer="batch").to_pylist())
+    return list(query(pin(SHOP, rollup, settings), layer="batch").to_pylist())
 
 
 def test_finished_values_are_read_where_the_batch_covers_a_date_and_merged_again_where_it_does_not(
@@ -94,11 +94,11 @@ def test_finished_values_are_read_where_the_batch_covers_a_date_and_merged_again
     sink = BronzeSink(SHOP, settings, lambda: "query-1")
     sink.write(kinesis_records(source), 0)
     refine(SHOP)
-    assert pin(SHOP, HOURLY, settings).settled == set()
+    assert pin(SHOP, HOURLY, settings).batch_only == set()
     reprocess(spark, SHOP, suite, settings, DAYS[0], DAYS[-1] + timedelta(days=1))
-    assert pin(SHOP, HOURLY, settings).settled == set(DAYS)
-    assert pin(SHOP, SLIDING, settings).settled == set(), "a sliding window is several rows"
-    whole = answer(pin(SHOP, HOURLY, settings))
+    assert pin(SHOP, HOURLY, settings).batch_only == set(DAYS)
+    assert pin(SHOP, SLIDING, settings).batch_only == set(), "a sliding window is several rows"
+    whole = query(pin(SHOP, HOURLY, settings))
     assert whole.num_rows > 50
     assert whole.to_pylist() == merged(settings, HOURLY), "read, or merged and finished: the same, bit for bit"
     with sql_session([SHOP], settings) as connection:
@@ -109,21 +109,21 @@ def test_finished_values_are_read_where_the_batch_covers_a_date_and_merged_again
     sink.write(kinesis_records([late], len(source)), 1)
     refine(SHOP, "again")
     touched = pin(SHOP, HOURLY, settings)
-    assert touched.settled == set(DAYS) - {date.fromisoformat(str(source[0]["event_time"])[:10])}
-    assert counted(answer(touched)) == counted(whole) + 1, "a late event is in the next answer"
+    assert touched.batch_only == set(DAYS) - {date.fromisoformat(str(source[0]["event_time"])[:10])}
+    assert counted(query(touched)) == counted(whole) + 1, "a late event is in the next answer"
 
     reprocess(spark, SHOP, suite, settings, DAYS[0], DAYS[-1] + timedelta(days=1))
-    assert pin(SHOP, HOURLY, settings).settled == set(DAYS)
-    assert answer(pin(SHOP, HOURLY, settings)).to_pylist() == merged(settings, HOURLY), "what was kept is not served on"
-    assert counted(answer(pin(SHOP, HOURLY, settings))) == counted(whole) + 1
+    assert pin(SHOP, HOURLY, settings).batch_only == set(DAYS)
+    assert query(pin(SHOP, HOURLY, settings)).to_pylist() == merged(settings, HOURLY), "what was kept is not served on"
+    assert counted(query(pin(SHOP, HOURLY, settings))) == counted(whole) + 1
 
     # Another rank of the same states is another column, which no file has yet.
     measures = {**MEASURES, "p95": Quantile("value", 0.5)}
     median = replace(SHOP, rollups=[replace(HOURLY, measures=measures), SLIDING])
     create_tables(tables_of(median, settings), settings)
     changed = pin(median, median.rollups[0], settings)
-    assert changed.settled == set()
-    assert counted(answer(changed)) == counted(whole) + 1
+    assert changed.batch_only == set()
+    assert counted(query(changed)) == counted(whole) + 1
     assert open_table(tables_of(median, settings).batch["hourly"], settings).schema().to_arrow().names[-2:] == [
         "event_date",
         "p95__q0_5",
@@ -135,7 +135,7 @@ def counted(table: pa.Table) -> int:
 
 
 @pytest.mark.parametrize(
-    ("window", "timezone", "settles"),
+    ("window", "timezone", "has_one"),
     [
         (Window("1 hour"), "UTC", True),
         (Window("7 hours"), "UTC", False),
@@ -146,5 +146,5 @@ def counted(table: pa.Table) -> int:
         (Window("1 hour", every="30 minutes"), "UTC", False),
     ],
 )
-def test_a_window_settles_if_it_is_one_row_of_one_date(window: Window, timezone: str, settles: bool) -> None:
-    assert replace(HOURLY, window=window).settles(timezone) == settles
+def test_a_window_has_one_row_if_it_lies_in_one_date(window: Window, timezone: str, has_one: bool) -> None:
+    assert replace(HOURLY, window=window).has_one_row_a_window(timezone) == has_one
