@@ -19,8 +19,8 @@ PHRASES = {
     r"\bthereof|whence|thereby|wherein\b": "a plain word",
 }
 FILES = [
-    *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "kinesis").glob("*.md"), ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md", *ROOT.glob("packages/*/README.md"),
+    *(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md",
+    *ROOT.glob("packages/*/README.md"),
     *(ROOT / "dags").glob("*.py"), *(ROOT / "include").rglob("*.py"), *(ROOT / "spark").rglob("*.py"),
 ]  # fmt: skip
 
