@@ -98,7 +98,8 @@ class Reader(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self._end.is_set():
+            # Without a pause it takes a core from the streams that it watches.
+            while not self._end.wait(0.1):
                 snapshot = pin(clickstream, ROLLUP, self.settings)
                 rows = query(snapshot).to_pylist()
                 served = {(r["event"], r["window_start"]): (r["events"], r["revenue"]) for r in rows}
