@@ -286,6 +286,16 @@ def test_an_alert_that_cannot_be_sent_hides_no_failure_and_says_why_without_a_se
     assert not any("secret" in text for text in said)
 
 
+@pytest.fixture
+def own_secrets_backends() -> Iterator[None]:
+    """Airflow keeps a secrets backend for as long as the process lives: tests after this one would wait for AWS."""
+    from airflow.sdk.configuration import clear_secrets_backends_cache
+
+    yield
+    clear_secrets_backends_cache()
+
+
+@pytest.mark.usefixtures("own_secrets_backends")
 def test_connections_may_come_from_secrets_manager(amazon: Amazon, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
