@@ -3,9 +3,12 @@
 import contextlib
 import os
 import signal
+import sys
 from pathlib import Path
 
 from tidemark.core.processes import Child, cpu_seconds
+from tidemark.core.settings import get_settings
+from tidemark.core.spark_start.conf import QUIET_ARCHIVE, class_archive
 from tidemark.core.waiting import wait_for
 
 SUPPORT = Path(__file__).parent
@@ -25,7 +28,14 @@ def python_environment(python: str) -> dict[str, str]:
     project = SUPPORT.parents[1]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
     paths = os.pathsep.join([str(project / "spark"), str(SUPPORT)])
-    return {**kept, "PYSPARK_PYTHON": _worker_python(python), "PYTHONPATH": paths}
+    java = {"JDK_JAVA_OPTIONS": f"{kept.get('JDK_JAVA_OPTIONS', '')} {_archive_options(python)}".strip()}
+    return {**kept, **java, "PYSPARK_PYTHON": _worker_python(python), "PYTHONPATH": paths}
+
+
+def _archive_options(python: str) -> str:
+    """Java's options for the archive of this environment's Spark: such a driver starts in half the time."""
+    archive = class_archive(get_settings()) if python == sys.executable else None
+    return "" if archive is None else f'"-XX:SharedArchiveFile={archive}" {QUIET_ARCHIVE}'
 
 
 def _worker_python(python: str) -> str:
