@@ -12,6 +12,7 @@ import pytest
 
 from tidemark.airflow.steps.ranges import plan_range
 from tidemark.core.errors import TidemarkError
+from tidemark.pipelines import get_pipeline
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 OPERATIONS = ("compact", "provision", "reconcile", "reprocess", "stream", "validate", "watch")
@@ -58,6 +59,7 @@ def test_what_dag_files_import_is_imported_once_where_their_processes_are_forked
 def test_every_dag_explains_itself_and_only_reprocess_runs_several_times_at_once(dags: dict[str, Any]) -> None:
     for name, dag in dags.items():
         assert dag.doc_md
+        assert dag.description == get_pipeline(name.split(".")[0]).description
         assert (dag.max_active_runs > 1) == name.endswith(".reprocess")
         assert dag.catchup is False
 
