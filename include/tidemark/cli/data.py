@@ -126,13 +126,13 @@ def sql(query: Annotated[str, typer.Argument(help="A SELECT in DuckDB's dialect.
     import duckdb
 
     from tidemark.serving.rows import rows_of
-    from tidemark.serving.session import sql_session
+    from tidemark.serving.session import explained, sql_session
 
     with sql_session(list(load_pipelines().values()), get_settings()) as connection:
         try:
             result: pa.Table = connection.sql(query).to_arrow_table()
         except duckdb.Error as error:
-            raise TidemarkError(str(error)) from error
+            raise TidemarkError(explained(error, connection)) from error
     print_rows(rows_of(result), as_json=json)
 
 

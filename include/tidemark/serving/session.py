@@ -54,6 +54,18 @@ def sql_session(pipelines: list[Pipeline], settings: Settings) -> duckdb.DuckDBP
     return connection
 
 
+def explained(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> str:
+    """DuckDB's message; of a table that does not exist with those that do, where DuckDB guesses, also at its own."""
+    if not (isinstance(error, duckdb.CatalogException) and "Table with name" in str(error)):
+        return str(error)
+    listed = "SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE NOT internal ORDER BY ALL"
+    existing = ", ".join(name for (name,) in connection.sql(listed).fetchall())
+    remedy = (
+        f"Ask one of {existing}" if existing else "No pipeline has tables yet: start its streams, or `tidemark init`"
+    )
+    return f"{str(error).splitlines()[0]} {remedy}"
+
+
 def _opened(table: Table, settings: Settings) -> DeltaTable | TidemarkError:
     try:
         return open_table(table, settings)

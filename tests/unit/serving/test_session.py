@@ -16,7 +16,7 @@ from tidemark.lake.snapshots import open_table
 from tidemark.lake.tables import Table, tables_of
 from tidemark.lake.transaction_ids import BEGUN_APP
 from tidemark.serving import session
-from tidemark.serving.session import sql_session
+from tidemark.serving.session import explained, sql_session
 
 SHOPS = make_pipeline(rollups=[VISITS, make_rollup(name="others")])
 ASKED = ("SELECT * FROM {}", "SELECT count(*) FROM {}", "SELECT 1 FROM {} WHERE shop = 'a'")
@@ -47,6 +47,25 @@ def test_a_rollup_that_is_half_rolled_up_anew_says_so_and_hides_nothing_else(set
         )
         with pytest.raises(duckdb.CatalogException, match="absent"):
             connection.sql("FROM absent.visits")
+
+
+def test_a_table_that_does_not_exist_is_answered_with_those_that_do(settings: Settings) -> None:
+    with sql_session([DESKS], settings) as connection:
+        for wrong in ("desks.silvr", "nope.silver", "nope"):
+            with pytest.raises(duckdb.CatalogException) as raised:
+                connection.sql(f"FROM {wrong}")
+            said = explained(raised.value, connection)
+            assert "does not exist" in said
+            assert "Did you mean" not in said
+            assert "desks.silver, " in said
+            assert " desks.visits" in said
+        with pytest.raises(duckdb.CatalogException) as other:
+            connection.sql("SELECT no_function(1)")
+        assert explained(other.value, connection) == str(other.value)
+    with sql_session([], settings) as connection, pytest.raises(duckdb.CatalogException) as raised:
+        connection.sql("FROM shops.visits")
+    with sql_session([], settings) as connection:
+        assert "tidemark init" in explained(raised.value, connection)
 
 
 def test_a_damaged_table_says_so_and_hides_nothing_else(settings: Settings) -> None:
