@@ -175,7 +175,7 @@ class Readers:
         for rollup in self._pipeline.rollups:
             began = time.monotonic()
             snapshot = view.pin(self._pipeline, rollup, self._settings)
-            rows = view.answer(snapshot).to_pylist()
+            rows = view.query(snapshot).to_pylist()
             self._judge.judge("final", rollup.name, snapshot.position, began, rows)
             answers[rollup.name] = (snapshot.position, cells_and_final(rows)[0])
         return answers
@@ -187,7 +187,7 @@ class Readers:
                 began = time.monotonic()
                 snapshot = view.pin(self._pipeline, rollup, self._settings)
                 PAUSES.longest = 0
-                rows = view.answer(snapshot).to_pylist()
+                rows = view.query(snapshot).to_pylist()
                 self._judge.judge(name, rollup.name, snapshot.position, began, rows)
 
         return ask
@@ -199,7 +199,7 @@ class Readers:
             starts = first, first + timedelta(hours=self._rng.choice([1, 3, 12, 48, 500]))
             began = time.monotonic()
             snapshot = view.pin(self._pipeline, rollup, self._settings)
-            rows = view.answer(snapshot, since=starts[0], until=starts[1]).to_pylist()
+            rows = view.query(snapshot, since=starts[0], until=starts[1]).to_pylist()
             self._judge.judge("ranges", rollup.name, snapshot.position, began, rows, starts)
 
     def _silver(self) -> None:

@@ -62,8 +62,9 @@ def _run(app: typer.Typer) -> NoReturn:
 
 
 def result(figures: Mapping[str, object]) -> None:
-    """Tell whoever started the job what it did, in one line; Airflow shows it on the run's page."""
-    typer.echo(f"{RESULT}{json.dumps(figures, default=str)}")
+    """Tell the program that started the job what it did, in one line; Airflow shows it on the run's page."""
+    if not sys.stdout.isatty():  # a person has the tables
+        typer.echo(f"{RESULT}{json.dumps(figures, default=str)}")
     _leave(OUTCOME_RESULT, figures)
 
 
@@ -114,7 +115,10 @@ def parse_range(start: str | None, end: str | None) -> tuple[date, date]:
 
 
 def show(title: str, columns: list[str], rows: Sequence[tuple[object, ...]]) -> None:
-    """Print a table, in a log not wider than a page shows it."""
+    """Print a table, in a log not wider than a page shows it; without rows, a line that says so."""
+    if not rows:
+        typer.echo(f"{title}: nothing")
+        return
     console = plain_console()
     if not console.is_terminal:
         console.width = 140
