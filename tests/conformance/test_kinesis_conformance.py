@@ -15,29 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from emulator_calls import FIRST, client_of, data, error_of, put_all, read_all
 from waits import until
 
 from kinesis_emulator import running_emulator
 
-_FIRST = "shardId-000000000000"
 _HALF = 2**127
 # Endpoints of kinesis-local: the norm is the AWS API reference, and that one falls short of it in places.
 _ORACLES: set[str] = set()
-
-
-def _client(endpoint: str) -> Any:
-    return boto3.client(
-        "kinesis",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=Config(retries={"total_max_attempts": 1}),
-    )
 
 
 @contextmanager
@@ -64,7 +51,7 @@ def _kinesis_local(folder: Path) -> Iterator[str]:
 
     def answers() -> bool:
         try:
-            _client(endpoint).list_streams()
+            client_of(endpoint).list_streams()
         except (BotoCoreError, ClientError):
             return False
         return True
@@ -81,14 +68,14 @@ def _kinesis_local(folder: Path) -> Iterator[str]:
 def kinesis(request: pytest.FixtureRequest) -> Iterator[Any]:
     if request.param == "ours":
         with running_emulator() as endpoint:
-            yield _client(endpoint)
+            yield client_of(endpoint)
         return
     folder = os.environ.get("TIDEMARK_KINESIS_LOCAL")
     if not folder:
         pytest.skip("TIDEMARK_KINESIS_LOCAL is unset: it names the folder of kinesis-local 0.6.2 (npm install)")
     with _kinesis_local(Path(folder)) as endpoint:
         _ORACLES.add(endpoint)
-        yield _client(endpoint)
+        yield client_of(endpoint)
 
 
 def _settled(kinesis: Any, name: str) -> None:
@@ -108,32 +95,10 @@ def stream(kinesis: Any) -> Iterator[str]:
     kinesis.delete_stream(StreamName=name)
 
 
-def _put(kinesis: Any, stream: str, *values: bytes, **more: Any) -> list[str]:
-    answer = kinesis.put_records(StreamName=stream, Records=[{"Data": v, "PartitionKey": "k", **more} for v in values])
-    assert answer["FailedRecordCount"] == 0
-    return [record["SequenceNumber"] for record in answer["Records"]]
-
-
-def _read(kinesis: Any, stream: str, shard: str = _FIRST, kind: str = "TRIM_HORIZON", **more: Any) -> dict[str, Any]:
-    answer = kinesis.get_shard_iterator(StreamName=stream, ShardId=shard, ShardIteratorType=kind, **more)
-    records: dict[str, Any] = kinesis.get_records(ShardIterator=answer["ShardIterator"])
-    return records
-
-
-def _data(answer: dict[str, Any]) -> list[bytes]:
-    return [record["Data"] for record in answer["Records"]]
-
-
-def _code(call: Any, **arguments: Any) -> str:
-    with pytest.raises(ClientError) as caught:
-        call(**arguments)
-    return str(caught.value.response["Error"]["Code"])
-
-
 def test_records_come_back_in_the_order_of_growing_sequence_numbers(kinesis: Any, stream: str) -> None:
-    sequences = _put(kinesis, stream, b"\x00\xff", b"2", b"3")
-    answer = _read(kinesis, stream)
-    assert _data(answer) == [b"\x00\xff", b"2", b"3"]
+    sequences = put_all(kinesis, stream, b"\x00\xff", b"2", b"3")
+    answer = read_all(kinesis, stream)
+    assert data(answer) == [b"\x00\xff", b"2", b"3"]
     assert [r["SequenceNumber"] for r in answer["Records"]] == sequences == sorted(sequences, key=int)
     assert answer["MillisBehindLatest"] == 0
     arrivals = [r["ApproximateArrivalTimestamp"] for r in answer["Records"]]
@@ -141,39 +106,41 @@ def test_records_come_back_in_the_order_of_growing_sequence_numbers(kinesis: Any
 
 
 def test_iterators_at_and_after_a_sequence_number_and_at_the_latest(kinesis: Any, stream: str) -> None:
-    second = _put(kinesis, stream, b"1", b"2", b"3")[1]
-    assert _data(_read(kinesis, stream, kind="AT_SEQUENCE_NUMBER", StartingSequenceNumber=second)) == [b"2", b"3"]
-    assert _data(_read(kinesis, stream, kind="AFTER_SEQUENCE_NUMBER", StartingSequenceNumber=second)) == [b"3"]
-    assert _data(_read(kinesis, stream, kind="LATEST")) == []
+    second = put_all(kinesis, stream, b"1", b"2", b"3")[1]
+    at = read_all(kinesis, stream, ShardIteratorType="AT_SEQUENCE_NUMBER", StartingSequenceNumber=second)
+    assert data(at) == [b"2", b"3"]
+    after = read_all(kinesis, stream, ShardIteratorType="AFTER_SEQUENCE_NUMBER", StartingSequenceNumber=second)
+    assert data(after) == [b"3"]
+    assert data(read_all(kinesis, stream, ShardIteratorType="LATEST")) == []
 
 
 def test_an_iterator_at_a_records_arrival_begins_with_it(kinesis: Any, stream: str) -> None:
-    _put(kinesis, stream, b"1")
-    first = _read(kinesis, stream)["Records"][0]["ApproximateArrivalTimestamp"].timestamp()
+    put_all(kinesis, stream, b"1")
+    first = read_all(kinesis, stream)["Records"][0]["ApproximateArrivalTimestamp"].timestamp()
     until(lambda: time.time() > first + 0.001, "another millisecond than that of the first arrival")
-    _put(kinesis, stream, b"2")
-    arrival = _read(kinesis, stream)["Records"][1]["ApproximateArrivalTimestamp"]
-    assert _data(_read(kinesis, stream, kind="AT_TIMESTAMP", Timestamp=arrival.timestamp())) == [b"2"]
+    put_all(kinesis, stream, b"2")
+    arrival = read_all(kinesis, stream)["Records"][1]["ApproximateArrivalTimestamp"]
+    assert data(read_all(kinesis, stream, ShardIteratorType="AT_TIMESTAMP", Timestamp=arrival.timestamp())) == [b"2"]
 
 
 def test_a_split_shard_keeps_its_tail_and_ends_with_its_children(kinesis: Any, stream: str) -> None:
-    _put(kinesis, stream, b"before")
-    kinesis.split_shard(StreamName=stream, ShardToSplit=_FIRST, NewStartingHashKey=str(_HALF))
+    put_all(kinesis, stream, b"before")
+    kinesis.split_shard(StreamName=stream, ShardToSplit=FIRST, NewStartingHashKey=str(_HALF))
     _settled(kinesis, stream)
-    _put(kinesis, stream, b"low", ExplicitHashKey="0")
-    _put(kinesis, stream, b"high", ExplicitHashKey=str(_HALF))
+    put_all(kinesis, stream, b"low", ExplicitHashKey="0")
+    put_all(kinesis, stream, b"high", ExplicitHashKey=str(_HALF))
     shards = {shard["ShardId"]: shard for shard in kinesis.list_shards(StreamName=stream)["Shards"]}
     children = {
-        int(s["HashKeyRange"]["StartingHashKey"]): i for i, s in shards.items() if s.get("ParentShardId") == _FIRST
+        int(s["HashKeyRange"]["StartingHashKey"]): i for i, s in shards.items() if s.get("ParentShardId") == FIRST
     }
     assert sorted(children) == [0, _HALF]
-    assert "EndingSequenceNumber" in shards[_FIRST]["SequenceNumberRange"]
-    parent = _read(kinesis, stream)
-    assert _data(parent) == [b"before"]
+    assert "EndingSequenceNumber" in shards[FIRST]["SequenceNumberRange"]
+    parent = read_all(kinesis, stream)
+    assert data(parent) == [b"before"]
     assert not parent.get("NextShardIterator")
     assert {child["ShardId"] for child in parent["ChildShards"]} == set(children.values())
-    assert _data(_read(kinesis, stream, children[0])) == [b"low"]
-    assert _data(_read(kinesis, stream, children[_HALF])) == [b"high"]
+    assert data(read_all(kinesis, stream, children[0])) == [b"low"]
+    assert data(read_all(kinesis, stream, children[_HALF])) == [b"high"]
 
 
 def test_a_merged_shard_names_both_parents(kinesis: Any) -> None:
@@ -203,11 +170,11 @@ def test_shards_are_listed_in_pages(kinesis: Any) -> None:
 
 def test_errors_have_the_codes_of_the_api(kinesis: Any, stream: str) -> None:
     missing = "ResourceNotFoundException"
-    assert _code(kinesis.describe_stream_summary, StreamName="none") == missing
-    assert _code(kinesis.put_record, StreamName="none", Data=b"", PartitionKey="k") == missing
-    assert _code(kinesis.create_stream, StreamName=stream, ShardCount=1) == "ResourceInUseException"
+    assert error_of(kinesis.describe_stream_summary, StreamName="none") == missing
+    assert error_of(kinesis.put_record, StreamName="none", Data=b"", PartitionKey="k") == missing
+    assert error_of(kinesis.create_stream, StreamName=stream, ShardCount=1) == "ResourceInUseException"
     nowhere = {"StreamName": stream, "ShardId": "shardId-000000000077", "ShardIteratorType": "LATEST"}
-    assert _code(kinesis.get_shard_iterator, **nowhere) == missing
+    assert error_of(kinesis.get_shard_iterator, **nowhere) == missing
     if kinesis.meta.endpoint_url in _ORACLES:
         pytest.xfail("kinesis-local answers a malformed iterator with a 500")
-    assert _code(kinesis.get_records, ShardIterator="nonsense") == "InvalidArgumentException"
+    assert error_of(kinesis.get_records, ShardIterator="nonsense") == "InvalidArgumentException"

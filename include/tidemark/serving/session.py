@@ -60,9 +60,8 @@ def explained(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> str
         return str(error)
     listed = "SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE NOT internal ORDER BY ALL"
     existing = ", ".join(name for (name,) in connection.sql(listed).fetchall())
-    remedy = (
-        f"Ask one of {existing}" if existing else "No pipeline has tables yet: start its streams, or `tidemark init`"
-    )
+    none = "No pipeline has tables yet: start its streams, or run `tidemark init`"
+    remedy = f"Ask one of {existing}" if existing else none
     return f"{str(error).splitlines()[0]} {remedy}"
 
 
