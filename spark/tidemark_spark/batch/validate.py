@@ -47,6 +47,8 @@ def expectations_of(suite: Suite, parameters: Mapping[str, Any] | None = None) -
 
     Entries whose parameters have no value are in neither.
     """
+    # All of it, so that ``import_ahead`` is waited for: one module may be there while expectations are still missing.
+    import great_expectations  # noqa: F401
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
     made, refused = [], {}

@@ -1,6 +1,8 @@
 """Validation by Great Expectations: what is recorded of it, in the table and in Data Docs, and what refuses a slice."""
 
 import os
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,29 @@ from tidemark_spark.batch.validate import critical_failures, validate
 DAY = date(2026, 1, 1)
 ROWS = "SELECT concat('0000000', id) AS event_id, id AS user_id, CAST(id AS DECIMAL(12,2)) AS value, "
 ROWS += "timestamp'2026-01-01T12:00:00Z' + make_interval(0, 0, 0, 0, CAST(id AS INT)) AS event_time FROM range(10)"
+
+
+HALF_IMPORTED = """
+import sys
+from tidemark.core.settings import get_settings
+from tidemark.pipelines.flights import flights
+from tidemark.quality import load_suite
+from tidemark_spark.batch.validate import expectations_of, import_ahead
+
+suite = load_suite(flights, get_settings())
+import_ahead()
+while "great_expectations.expectations.expectation_configuration" not in sys.modules:
+    pass
+assert sys.modules["great_expectations"].__spec__._initializing, "the other thread is in the middle of it"
+made, refused = expectations_of(suite, {name: 1 for name in ("from", "to")})
+print(len(made), refused)
+assert made and not refused
+"""
+
+
+def test_expectations_are_found_while_another_thread_still_imports_them() -> None:
+    done = subprocess.run([sys.executable, "-c", HALF_IMPORTED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
 
 
 @pytest.fixture
